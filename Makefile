@@ -1,0 +1,50 @@
+# Everything here does its own set-up: a fresh machine needs python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+# Processes that share the tests, and pytest's further arguments: make test ARGS="-k finish"
+WORKERS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak docs format clean setup setup-dev
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo: setup ## a running platform with a game, players and bots, in a sandbox; Ctrl-C ends it
+	@.venv/bin/oklp demo $(ARGS)
+
+test: setup-dev ## all tests, on SQLite and on PostgreSQL
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: setup-dev ## lint, formatting, types, import rules, documentation
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest tests/docs
+
+bench: setup-dev ## measure each database beside its own limit; writes bench/results/
+	.venv/bin/python -m bench $(ARGS)
+
+soak: setup-dev ## the long runs: kill -9 under load, a hundred times
+	.venv/bin/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+docs: setup-dev ## write the generated pages of docs/ again
+	.venv/bin/python scripts/gen_docs.py
+
+format: setup-dev ## put imports and layout in order
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# A data folder is never removed: there may be somebody's money in it.
+clean: ## remove the environment and all caches
+	rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@$(PYTHON) scripts/setup.py run
+
+setup-dev:
+	@$(PYTHON) scripts/setup.py dev

@@ -1,0 +1,291 @@
+"""Write the generated pages of docs/: settings, errors, commands, metrics. `make docs` runs it.
+
+Each page is made from the code alone, so it cannot lag behind. What the code does not explain is an error here
+(`UndocumentedError`), and a page that differs from what this would write fails `tests/docs`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Written by `make docs` from {source}; change that, not this page. -->"
+
+
+class UndocumentedError(Exception):
+    """Something has no explanation; the message names it."""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ").strip() for cell in cells) + " |"
+
+    titles = list(head)
+    return "\n".join([line(titles), "|" + "---|" * len(titles), *(line(row) for row in rows)])
+
+
+def page(title: str, source: str, *parts: str) -> str:
+    return "\n\n".join([f"# {title}", NOTE.format(source=source), *(part.strip() for part in parts)]) + "\n"
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+_BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
+
+
+def _bounds(metadata: Iterable[Any]) -> list[str]:
+    found = []
+    for constraint in metadata:
+        for name, text in _BOUNDS.items():
+            bound = getattr(constraint, name, None)
+            if bound is not None:
+                found.append(text.format(f"{bound:,}"))
+        pattern = getattr(constraint, "pattern", None)
+        if pattern:
+            found.append(code(pattern))
+    return found
+
+
+def _values(annotation: Any, metadata: Iterable[Any]) -> str:
+    """What a setting or an option takes, in a few words."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(code(value) if value else "empty" for value in get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(code(member.value) for member in annotation)
+    if annotation is bool:
+        return "`1` or `0`"
+    words = {int: "whole number", float: "number"}
+    word = words.get(annotation, "") if isinstance(annotation, type) else ""
+    return " ".join(filter(None, [word, ", ".join(_bounds(metadata))]))
+
+
+def _default(value: Any) -> str:
+    if hasattr(value, "get_secret_value"):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return code(value) if value not in ("", None) else "empty"
+
+
+def settings_page() -> str:
+    from oklp.settings import Settings
+
+    prefix = Settings.model_config.get("env_prefix", "")
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if not field.description:
+            raise UndocumentedError(f"the setting {name} has no description")
+        default = _default(field.get_default(call_default_factory=False))
+        rows.append(
+            [code(f"{prefix}{name}".upper()), default, _values(field.annotation, field.metadata), field.description]
+        )
+    return page(
+        "Settings",
+        "`src/oklp/settings.py`",
+        "Each setting is an environment variable. An option of a command wins over it. Names end in their unit; "
+        "durations are in seconds, shares in basis points (1/100 of a percent), money in minor units. A value that is "
+        "not valid stops the command with a message that names the setting.",
+        table(["Variable", "Default", "Takes", "Meaning"], rows),
+        "Development only: `OKLP_TEST_POSTGRES` names a PostgreSQL server for the tests, whose user may create "
+        "databases; `OKLP_TEST_CHROMIUM` names a browser for them.",
+    )
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+# What a caller does about each. The tree in `oklp/errors.py` says what they are; this is for the other side.
+_ADVICE = {
+    "invalid-request": "Correct the fields that `errors` names, and send it again.",
+    "idempotency-reuse": "Use a new key for a new request; send the same body with the same key.",
+    "malformed-request": "Send what the content type says: well-formed JSON, or a form for the token endpoint.",
+    "request-too-large": "Send less. The bound is `OKLP_BODY_LIMIT_BYTES`.",
+    "unauthenticated": "Log in, or ask for a new access token, and send it as `Authorization: Bearer …`.",
+    "forbidden": "Use an account that may do this. Trying again changes nothing.",
+    "not-found": "Check the id. What is not the caller's to see is also answered so.",
+    "conflict": "Read the thing again and decide anew. Trying again unchanged changes nothing.",
+    "wrong-state": "Read the thing's status: what was asked is not possible in it.",
+    "match-full": "Join another team or another match.",
+    "insufficient-funds": "Deposit first. Nothing was taken.",
+    "name-taken": "Choose another name.",
+    "limit-reached": "A bound on amounts or counts was met; `detail` says which. Ask for less.",
+    "too-many-requests": "Wait for the seconds in `Retry-After`.",
+    "unavailable": "Wait for the seconds in `Retry-After`, and send it again.",
+    "overloaded": "The same. Nothing was begun.",
+    "match-starting": "The game is still being told of the match. Wait for `Retry-After`, and send it again.",
+    "internal": "A bug: report it with the `X-Request-ID` of the answer. Nothing was changed.",
+}
+
+
+def error_classes() -> Iterator[tuple[int, type[Any]]]:
+    """The tree in the order of definition: depth, class."""
+    from oklp import errors
+
+    def walk(parent: type[errors.OklpError], depth: int) -> Iterator[tuple[int, type[Any]]]:
+        for child in parent.__subclasses__():
+            # Tests and rooms above may have subclasses of their own; the contract is what this module defines.
+            if child.__module__ == errors.__name__:
+                yield depth, child
+                yield from walk(child, depth + 1)
+
+    yield from walk(errors.OklpError, 0)
+
+
+def errors_page() -> str:
+    rows = []
+    advice = dict(_ADVICE)
+    for depth, error in error_classes():
+        if error.code not in advice:
+            raise UndocumentedError(f"the error code {error.code} has no advice in scripts/gen_docs.py")
+        rows.append(["↳ " * depth + code(error.code), str(error.status), error.title, advice.pop(error.code)])
+    if advice:
+        raise UndocumentedError(f"there is advice for codes that do not exist: {', '.join(advice)}")
+    return page(
+        "Errors",
+        "`src/oklp/errors.py`",
+        "Outside `/auth`, every refusal is an `application/problem+json` document (RFC 9457) with `type`, `title`, "
+        "`status` and `detail`, and with `errors` where fields are at fault. `type` is `urn:oklp:error:` and the code. "
+        "`detail` is for people and may change; the code is for programs and does not.",
+        '```json\n{"type": "urn:oklp:error:invalid-request", "title": "A field is not valid", "status": 422,\n '
+        '"detail": "teams.0.ranking: must start at 1",\n '
+        '"errors": [{"field": "teams.0.ranking", "message": "must start at 1"}]}\n```',
+        "A code further in (↳) is a special case of the one above it.",
+        table(["Code", "Status", "Title", "What to do"], rows),
+        "What is refused before a route is reached has one of three codes besides: `not-found` for an unknown address, "
+        "`method-not-allowed` (405), `http-error` for the rest.",
+        "Under `/auth` errors have the form of RFC 6749 §5.2: `error` and `error_description`.",
+    )
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def _annotations(command: Any) -> dict[str, Any]:
+    """The types of a command's parameters, without `Annotated` and `None`."""
+    callback = command.callback
+    if callback is None:
+        return {}
+    return {name: _plain(hint) for name, hint in typing.get_type_hints(inspect.unwrap(callback)).items()}
+
+
+def _plain(annotation: Any) -> Any:
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [argument for argument in get_args(annotation) if argument is not type(None)]
+        return _plain(rest[0]) if len(rest) == 1 else annotation
+    if get_origin(annotation) in (list, tuple):
+        return _plain(get_args(annotation)[0])
+    return annotation
+
+
+def _parameter_row(path: str, parameter: Any, annotation: Any) -> list[str]:
+    is_option = str(parameter.opts[0]).startswith("-")
+    shown = ", ".join(code(name) for name in [*parameter.opts, *parameter.secondary_opts])
+    if not is_option:
+        shown = code(str(parameter.name).upper())
+    if not parameter.help:
+        raise UndocumentedError(f"{shown} of `{path}` has no help")
+    if parameter.required:
+        default = "required"
+    elif annotation is bool:
+        default = "on" if parameter.default else "off"
+    else:
+        value = parameter.default
+        default = _default(value.value if isinstance(value, Enum) else value) if not callable(value) else "computed"
+        default = "" if default == "empty" else default
+    takes = "" if annotation is bool else _values(annotation, ())
+    repeated = "; may be repeated" if getattr(parameter, "multiple", False) else ""
+    return [shown, default, takes, parameter.help + repeated]
+
+
+def _command_parts(path: str, command: Any) -> Iterator[str]:
+    if not command.help:
+        raise UndocumentedError(f"the command `{path}` has no help")
+    yield f"{'#' * min(path.count(' ') + 1, 3)} `{path}`" if " " in path else ""
+    yield inspect.cleandoc(command.help)
+    children = getattr(command, "commands", None)
+    if children is None:
+        annotations = _annotations(command)
+        rows = [
+            _parameter_row(path, parameter, annotations.get(parameter.name))
+            for parameter in command.params
+            if not getattr(parameter, "hidden", False) and parameter.name != "help"
+        ]
+        if rows:
+            yield table(["Option", "Default", "Takes", "Meaning"], rows)
+        return
+    for name, child in children.items():
+        if not getattr(child, "hidden", False):
+            yield from _command_parts(f"{path} {name}", child)
+
+
+def cli_page() -> str:
+    import typer.main
+
+    from oklp.cli import app
+
+    parts = [part for part in _command_parts("oklp", typer.main.get_command(app)) if part]
+    return page(
+        "Command line",
+        "`src/oklp/cli.py`",
+        *parts,
+        "Every option that is also a [setting](settings.md) can be given by its environment variable. Commands exit "
+        "with 0 when they did what was asked.",
+    )
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def metrics_page() -> str:
+    from oklp.observability import metric_specs
+
+    rows = []
+    for spec in metric_specs():
+        if not spec.help:
+            raise UndocumentedError(f"the metric {spec.name} has no help")
+        rows.append([code(spec.name), spec.kind, ", ".join(code(label) for label in spec.labels), spec.help])
+    return page(
+        "Metrics",
+        "`src/oklp/observability.py`",
+        "`GET /metrics` answers in Prometheus' text format. Durations are in seconds. A histogram has the series "
+        "`…_bucket`, `…_sum` and `…_count`. The process's own figures (`process_resident_memory_bytes`, "
+        "`process_cpu_seconds_total`, …) are there as well.",
+        table(["Metric", "Kind", "Labels", "What it counts"], rows),
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "cli.md": cli_page,
+}
+
+
+def main() -> int:
+    for name, make in PAGES.items():
+        path = DOCS / name
+        text = make()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"docs/{name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UndocumentedError as fault:
+        sys.exit(f"undocumented: {fault}")

@@ -1,0 +1,692 @@
+"""The wire: what requests, answers and webhook bodies look like.
+
+Shared by the server, the SDK and the checker. Sections (A3, B3, …) are those of the contract, `docs/contract.md`.
+Numbers are strict: `300.0`, `"300"` and `true` are not 300. Unknown fields are tolerated, as the wire may grow.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_SCORE = 2**53 - 1
+MAX_AMOUNT = 2**53 - 1
+SCOPE = "olp-report-api"
+CLIENT_CREDENTIALS = "client_credentials"
+
+
+def _printable(value: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+MatchId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
+UserId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+TeamId = Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
+GameId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
+Password = Annotated[str, StringConstraints(min_length=8, max_length=256)]
+Email = Annotated[
+    str, StringConstraints(pattern=r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}$", max_length=254)
+]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Score = Annotated[int, Field(strict=True, ge=0, le=MAX_SCORE)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
+Reason = Annotated[Text, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
+
+MatchStatus = Literal["pending", "starting", "live", "finished", "aborted"]
+GameMatchStatus = Literal["pending", "live", "finished", "aborted"]
+MemberState = Literal["invited", "joined", "confirmed", "declined", "left"]
+Platform = Literal["browser", "android", "ios", "steam"]
+Vetting = Literal["draft", "in-review", "approved", "suspended"]
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --- B1, B2 ----------------------------------------------------------------------------------------------------------
+
+
+class ProblemField(Wire):
+    field: str
+    message: str
+
+
+class Problem(Wire):
+    """RFC 9457, `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemField] | None = None
+
+
+class Money(Wire):
+    """`amount` in minor units of the ISO 4217 `currency`."""
+
+    amount: Amount
+    currency: Currency
+
+
+# --- A1, A2 ----------------------------------------------------------------------------------------------------------
+
+
+class Authentication(Wire):
+    client_id: str
+    client_secret: str | None = None
+    webhook_secret: str | None = None
+    public_key_url: str
+    token_url: str
+
+
+class DeveloperConfig(Wire):
+    """`developer-config.json` (A1). The secrets are there only at registration and after a rotation."""
+
+    okletsplay_url: str
+    authentication: Authentication
+
+
+class TokenAnswer(Wire):
+    access_token: str
+    expires_in: int
+    refresh_expires_in: int = 0
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type, not a secret
+    not_before_policy: int = Field(default=0, serialization_alias="not-before-policy")
+    scope: str = SCOPE
+
+
+# --- A3, A4 ----------------------------------------------------------------------------------------------------------
+
+
+class Participant(Wire):
+    id: str
+    team_id: str
+
+
+class TeamRef(Wire):
+    id: str
+
+
+class MatchInfo(Wire):
+    """Body of the match info webhook (A3)."""
+
+    match_id: str
+    participants: list[Participant]
+    teams: list[TeamRef]
+
+
+class GameMatch(MatchInfo):
+    """A match as a game reads it (A4)."""
+
+    match_status: GameMatchStatus
+
+
+class GameMatchPage(Wire):
+    matches: list[GameMatch]
+    next_cursor: str | None = None
+
+
+class GameUser(Wire):
+    user_id: str
+    username: str
+    avatar_url: str | None = None
+
+
+# --- A6, A7 ----------------------------------------------------------------------------------------------------------
+
+
+class TokenInfoRequest(Wire):
+    token: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class TokenInfo(Wire):
+    match_id: str
+    user_id: str
+    match_status: GameMatchStatus
+    submissions_total: int
+    submissions_left: int
+
+
+class ParticipantResult(Wire):
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    score: Score
+
+
+class TeamResult(Wire):
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    score: Score
+    ranking: Annotated[int, Field(strict=True, ge=1, le=64)]
+    forfeit: Annotated[bool, Field(strict=True)] = False
+
+
+class FinishRequest(Wire):
+    """A result: with `teams` the whole match of a synchronous game, without one player of an asynchronous one (A7)."""
+
+    match_id: MatchId
+    participants: Annotated[list[ParticipantResult], Field(min_length=1, max_length=128)]
+    teams: Annotated[list[TeamResult], Field(min_length=1, max_length=16)] | None = None
+
+
+class FinishAnswer(Wire):
+    match_id: str
+    accepted: bool
+    match_status: GameMatchStatus
+
+
+# --- B3: players -----------------------------------------------------------------------------------------------------
+
+
+class SignUp(Wire):
+    username: Username
+    email: Email
+    password: Password
+    date_of_birth: date
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+
+class Player(Wire):
+    user_id: str
+    username: str
+
+
+class Profile(Player):
+    email: str
+    country: str
+    date_of_birth: date
+    status: Literal["active", "suspended"]
+    verified: bool
+    created_at: datetime
+
+
+class PlayerPage(Wire):
+    players: list[Player]
+
+
+class NamedPerson(Wire):
+    """A player or operator made by the command line."""
+
+    username: Username
+    password: Password
+
+
+class LogIn(Wire):
+    username: Annotated[str, StringConstraints(min_length=1, max_length=254)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Session(Wire):
+    token: str
+    expires_at: datetime
+
+
+class FeeRange(Wire):
+    minimum: Amount
+    maximum: Amount
+    currency: Currency
+
+
+class IntRange(Wire):
+    minimum: int
+    maximum: int
+
+
+class Game(Wire):
+    """A game as players see it."""
+
+    game_id: str
+    name: str
+    studio: str
+    mode: Literal["sync", "async"]
+    score_order: Literal["high", "low"]
+    platforms: list[Platform]
+    entry_fee: FeeRange
+    fee_bps: int
+    teams: IntRange
+    team_size: IntRange
+    results_due_seconds: int
+
+
+class GamePage(Wire):
+    games: list[Game]
+    next_cursor: str | None = None
+
+
+class NewMatch(Wire):
+    game_id: GameId
+    entry_fee: Money
+    teams: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
+    team_size: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    invite: Annotated[list[Username], Field(max_length=200)] = []
+    visibility: Literal["private", "public"] = "private"
+    prize_shares_bps: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, le=10_000)]] | None,
+        Field(min_length=1, max_length=16, description="Share of each place in the prizes; sums to 10,000."),
+    ] = None
+
+
+class Invite(Wire):
+    usernames: Annotated[list[Username], Field(min_length=1, max_length=200)]
+
+
+class Join(Wire):
+    team_id: TeamId | None = None
+    join_code: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class Launch(Wire):
+    platform: Platform = "browser"
+
+
+class LaunchAnswer(Wire):
+    launch_url: str
+    expires_in: int
+
+
+class Member(Wire):
+    user_id: str
+    username: str
+    state: MemberState
+    score: int | None = None
+
+
+class Team(Wire):
+    id: str
+    members: list[Member]
+    score: int | None = None
+    ranking: int | None = None
+    forfeit: bool | None = None
+
+
+class Winning(Wire):
+    user_id: str
+    amount: int
+
+
+class Match(Wire):
+    match_id: str
+    game_id: str
+    status: MatchStatus
+    visibility: Literal["private", "public"]
+    entry_fee: Money
+    prize_pool: Money
+    fee_bps: int
+    prize_shares_bps: list[int] | None = None
+    team_size: int
+    teams: list[Team]
+    created_by: str
+    created_at: datetime
+    starts_by: datetime
+    started_at: datetime | None = None
+    results_due_at: datetime | None = None
+    finished_at: datetime | None = None
+    winnings: list[Winning] = []
+    abort_reason: str | None = None
+    abort_detail: str | None = None
+    join_code: str | None = None
+
+
+class MatchPage(Wire):
+    matches: list[Match]
+    next_cursor: str | None = None
+
+
+class Balance(Wire):
+    currency: str
+    available: int
+    in_escrow: int
+
+
+class Wallet(Wire):
+    balances: list[Balance]
+
+
+class WalletEntry(Wire):
+    """One posting on the player's account; `amount` is signed, minor units."""
+
+    entry_id: str
+    kind: str
+    amount: int
+    currency: str
+    match_id: str | None = None
+    created_at: datetime
+
+
+class WalletEntryPage(Wire):
+    entries: list[WalletEntry]
+    next_cursor: str | None = None
+
+
+class Payment(Wire):
+    """Request of a deposit or a withdrawal."""
+
+    amount: Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
+    currency: Currency
+
+
+class PaymentAnswer(Wire):
+    payment_id: str
+    kind: Literal["deposit", "withdrawal"]
+    amount: int
+    currency: str
+    status: Literal["completed"]
+    balance: int
+
+
+# --- B4: studios and operators ---------------------------------------------------------------------------------------
+
+
+class LaunchTemplates(Wire):
+    """One launch URL template a platform, each with an optional `{match-token}` (A5)."""
+
+    browser: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    android: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    ios: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    steam: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+
+
+class GameSettings(Wire):
+    """What a studio sets. Ranges are inclusive; money is in minor units of `currency`."""
+
+    mode: Literal["sync", "async"] = "sync"
+    score_order: Literal["high", "low"] = "high"
+    discovery: Literal["push", "pull"] = "push"
+    fee_bps: Annotated[int, Field(strict=True, ge=0, le=4_000)] = 1_000
+    studio_share_bps: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 5_000
+    entry_fee_min: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    entry_fee_max: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1_000_000
+    teams_min: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
+    teams_max: Annotated[int, Field(strict=True, ge=2, le=16)] = 16
+    team_size_min: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
+    team_size_max: Annotated[int, Field(strict=True, ge=1, le=8)] = 8
+    results_due_seconds: Annotated[int, Field(strict=True, ge=1, le=30 * 24 * 3600)] = 3_600
+    start_retries: Annotated[int, Field(strict=True, ge=0, le=10)] = 0
+    start_backoff_seconds: Annotated[int, Field(strict=True, ge=1, le=30)] = 2
+
+
+class GameSettingsPatch(Wire):
+    """The same fields, each optional: only what is given changes."""
+
+    mode: Literal["sync", "async"] | None = None
+    score_order: Literal["high", "low"] | None = None
+    discovery: Literal["push", "pull"] | None = None
+    fee_bps: Annotated[int, Field(strict=True, ge=0, le=4_000)] | None = None
+    entry_fee_min: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
+    entry_fee_max: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
+    teams_min: Annotated[int, Field(strict=True, ge=2, le=16)] | None = None
+    teams_max: Annotated[int, Field(strict=True, ge=2, le=16)] | None = None
+    team_size_min: Annotated[int, Field(strict=True, ge=1, le=8)] | None = None
+    team_size_max: Annotated[int, Field(strict=True, ge=1, le=8)] | None = None
+    results_due_seconds: Annotated[int, Field(strict=True, ge=1, le=30 * 24 * 3600)] | None = None
+    start_retries: Annotated[int, Field(strict=True, ge=0, le=10)] | None = None
+    start_backoff_seconds: Annotated[int, Field(strict=True, ge=1, le=30)] | None = None
+
+
+class NewGame(Wire):
+    name: Name
+    game_id: GameId | None = None
+    webhook_url: Annotated[Text, StringConstraints(min_length=1, max_length=2_000)] | None = None
+    launch_urls: LaunchTemplates = LaunchTemplates()
+    settings: GameSettings = GameSettings()
+
+
+class GamePatch(Wire):
+    name: Name | None = None
+    webhook_url: Annotated[Text, StringConstraints(min_length=1, max_length=2_000)] | None = None
+    launch_urls: LaunchTemplates | None = None
+    settings: GameSettingsPatch | None = None
+
+
+class StudioGame(Wire):
+    """A game as its studio sees it."""
+
+    game_id: str
+    studio_id: str
+    name: str
+    webhook_url: str | None
+    launch_urls: LaunchTemplates
+    settings: GameSettings
+    vetting: Vetting
+    vetting_reason: str | None = None
+    vetting_by: str | None = None
+    vetting_at: datetime | None = None
+    created_at: datetime
+
+
+class StudioGamePage(Wire):
+    games: list[StudioGame]
+
+
+class RegisteredGame(StudioGame):
+    developer_config: DeveloperConfig
+
+
+class NewStudio(Wire):
+    name: Name
+    username: Username
+    email: Email
+    password: Password
+
+
+class Studio(Wire):
+    studio_id: str
+    name: str
+    member_id: str
+
+
+Role = Literal["owner", "developer", "viewer"]
+
+
+class NewStudioMember(Wire):
+    username: Username
+    email: Email
+    password: Password
+    role: Role = "developer"
+
+
+class StudioMember(Wire):
+    member_id: str
+    username: str
+    email: str
+    role: Role
+    created_at: datetime
+
+
+class StudioMemberPage(Wire):
+    members: list[StudioMember]
+
+
+class DeliveryAttempt(Wire):
+    """One request of a delivery. Headers never hold `Authorization`; the answer is its first 4 KB."""
+
+    attempt: int
+    started_at: datetime
+    duration_ms: int | None
+    url: str
+    request_headers: dict[str, str]
+    status: int | None
+    response_headers: dict[str, str] | None
+    response_body: str | None
+    error: str | None
+
+
+class Delivery(Wire):
+    delivery_id: str
+    game_id: str
+    match_id: str | None
+    event: Literal["match.started", "match.aborted", "test"]
+    method: Literal["PUT", "DELETE"]
+    state: Literal["waiting", "sending", "delivered", "failed"]
+    attempts: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    last_status: int | None
+    last_error: str | None
+
+
+class DeliveryDetail(Delivery):
+    request_body: Any
+    log: list[DeliveryAttempt]
+
+
+class DeliveryPage(Wire):
+    deliveries: list[Delivery]
+    next_cursor: str | None = None
+
+
+class StudioMatchPage(Wire):
+    matches: list[Match]
+    next_cursor: str | None = None
+
+
+class CurrencyFigures(Wire):
+    currency: str
+    entry_fees: int
+    prizes: int
+    fees: int
+    studio_share: int
+
+
+class GameFigures(Wire):
+    """Counts of matches by status, of distinct players, and money by currency, since registration."""
+
+    game_id: str
+    matches: dict[str, int]
+    players: int
+    money: list[CurrencyFigures]
+
+
+class OperatorReason(Wire):
+    reason: Reason
+
+
+class VettingDecision(Wire):
+    decision: Literal["approve", "refuse", "suspend"]
+    reason: Reason
+
+
+class PlayerAction(Wire):
+    action: Literal["suspend", "reinstate", "verify"]
+    reason: Reason
+
+
+class HeldDecision(Wire):
+    """What happens to winnings held for a suspended player: paid to the player, or back to the other players' fees."""
+
+    decision: Literal["release", "confiscate"]
+    reason: Reason
+
+
+class HeldWinning(Wire):
+    match_id: str
+    amount: int
+    currency: str
+    state: Literal["held", "released", "confiscated"]
+
+
+class OperatorPlayer(Profile):
+    balances: list[Balance]
+    held_winnings: list[HeldWinning]
+    status_reason: str | None = None
+
+
+class OperatorPlayerPage(Wire):
+    players: list[Profile]
+    next_cursor: str | None = None
+
+
+class SettleRequest(Wire):
+    """A result that an operator sets in the game's place: ranking and forfeits, as in A7."""
+
+    reason: Reason
+    participants: Annotated[list[ParticipantResult], Field(max_length=128)] = []
+    teams: Annotated[list[TeamResult], Field(min_length=1, max_length=16)]
+
+
+class RefusedResult(Wire):
+    received_at: datetime
+    reason: str
+    body: Any
+
+
+class RefusedResults(Wire):
+    results: list[RefusedResult]
+
+
+class LedgerPosting(Wire):
+    set_id: str
+    account: str
+    amount: int
+    currency: str
+    created_at: datetime
+
+
+class AuditEntry(Wire):
+    entry_id: str
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str | None
+    detail: Any
+
+
+class AuditPage(Wire):
+    entries: list[AuditEntry]
+    next_cursor: str | None = None
+
+
+class OperatorMatch(Match):
+    postings: list[LedgerPosting]
+    deliveries: list[Delivery]
+    refused_results: list[RefusedResult]
+    audit: list[AuditEntry]
+
+
+class OperatorMatchPage(Wire):
+    matches: list[Match]
+    next_cursor: str | None = None
+
+
+class BookFault(Wire):
+    check: str
+    row: str
+    detail: str
+
+
+class BookTotals(Wire):
+    """Sums over the ledger in one currency, minor units."""
+
+    currency: str
+    players: int
+    escrow: int
+    held: int
+    platform_fees: int
+    studios: int
+    clearing: int
+
+
+class Books(Wire):
+    clean: bool
+    postings: int
+    posting_sets: int
+    matches: int
+    totals: list[BookTotals]
+    faults: list[BookFault]
+
+
+class Health(Wire):
+    database: str
+    schema_current: bool
+    sandbox: bool
+    write_queue: int
+    read_queue: int
+    deliveries_waiting: int
+    deliveries_failed: int
+    matches_overdue: int

@@ -1,0 +1,134 @@
+"""Every refusal that OKLP makes, in one tree. Each has a stable `code`, an HTTP status and a title.
+
+    OklpError
+    ├── InvalidRequest        422  invalid-request       a field is at fault; `errors` names it
+    │   └── IdempotencyReuse  422  idempotency-reuse     the key was used with another body
+    ├── MalformedRequest      400  malformed-request     not JSON, not a form, not decodable
+    │   └── RequestTooLarge   413  request-too-large
+    ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
+    ├── Forbidden             403  forbidden             known, and not allowed
+    ├── NotFound              404  not-found             or not the caller's to know of
+    ├── Conflict              409  conflict              the state does not allow it
+    │   ├── WrongState        409  wrong-state           a match or review in another state
+    │   ├── MatchFull         409  match-full            no free seat
+    │   ├── InsufficientFunds 409  insufficient-funds
+    │   ├── NameTaken         409  name-taken            username, e-mail or slug is in use
+    │   └── LimitReached      409  limit-reached         a bound that protects the books
+    ├── TooManyRequests       429  too-many-requests     has `retry_after_seconds`
+    ├── Unavailable           503  unavailable           has `retry_after_seconds`
+    │   ├── Overloaded        503  overloaded            a queue is full
+    │   └── MatchStarting     503  match-starting        the game is still being told
+    └── InvariantBroken       500  internal              a bug; never caused by input
+
+A refusal is part of the contract (section B1), so codes are documented in `docs/errors.md` and never change meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field at fault: `field` is a dotted path in the request (`teams.0.ranking`)."""
+
+    field: str
+    message: str
+
+
+class OklpError(Exception):
+    """The root. `detail` is a sentence for people; `errors` names the fields at fault."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequest(OklpError):
+    code, status, title = "invalid-request", 422, "A field is not valid"
+
+
+def invalid(field: str, message: str) -> InvalidRequest:
+    """The usual InvalidRequest: one field at fault, with `detail` saying the same in a sentence."""
+    return InvalidRequest(f"{field}: {message}", errors=(FieldError(field, message),))
+
+
+class IdempotencyReuse(InvalidRequest):
+    code, title = "idempotency-reuse", "The idempotency key was used for another request"
+
+
+class MalformedRequest(OklpError):
+    code, status, title = "malformed-request", 400, "The request cannot be read"
+
+
+class RequestTooLarge(MalformedRequest):
+    code, status, title = "request-too-large", 413, "The request is too large"
+
+
+class Unauthenticated(OklpError):
+    code, status, title = "unauthenticated", 401, "Valid credentials are needed"
+
+
+class Forbidden(OklpError):
+    code, status, title = "forbidden", 403, "Not allowed"
+
+
+class NotFound(OklpError):
+    code, status, title = "not-found", 404, "Not found"
+
+
+class Conflict(OklpError):
+    code, status, title = "conflict", 409, "The state does not allow this"
+
+
+class WrongState(Conflict):
+    code, title = "wrong-state", "Not possible in this state"
+
+
+class MatchFull(Conflict):
+    code, title = "match-full", "No seat is free"
+
+
+class InsufficientFunds(Conflict):
+    code, title = "insufficient-funds", "Not enough money"
+
+
+class NameTaken(Conflict):
+    code, title = "name-taken", "Already in use"
+
+
+class LimitReached(Conflict):
+    code, title = "limit-reached", "A limit is reached"
+
+
+class TooManyRequests(OklpError):
+    code, status, title = "too-many-requests", 429, "Too many requests"
+
+
+class Unavailable(OklpError):
+    code, status, title = "unavailable", 503, "Not available right now"
+
+
+class Overloaded(Unavailable):
+    code, title = "overloaded", "The server is busy"
+
+
+class MatchStarting(Unavailable):
+    code, title = "match-starting", "The match is starting"
+
+
+class InvariantBroken(OklpError):
+    """A bug in OKLP: something that must hold does not. The transaction is rolled back."""

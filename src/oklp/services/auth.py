@@ -1,0 +1,221 @@
+"""Who may call: the issuer's keys and clients (contract section A2), log-ins, sessions."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from oklp import signing
+from oklp.errors import Conflict, OklpError, TooManyRequests, Unauthenticated
+from oklp.services.vault import CHECK, Vault
+from oklp.settings import Settings
+from oklp.storage import games, players
+from oklp.storage.engine import Tx
+
+LOGIN_REFUSED = "The username or password is wrong."
+PER_NAME_FACTOR = 10
+
+
+# --- the issuer's keys -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The newest key signs; all that are listed verify."""
+
+    current: signing.SigningKey
+    verifying: signing.VerifyingKeys
+    jwks: dict[str, Any]
+    public_key: str
+
+
+def prepare(tx: Tx, settings: Settings, vault: Vault, new_key: Callable[[], str], now: int) -> list[str]:
+    """Make sure that the vault fits the database and that there is a signing key. Returns what was replaced, as words.
+
+    Raises Conflict in production when `OKLP_SECRET_KEY` does not fit; the sandbox replaces what it cannot read.
+    """
+    games.lock_platform(tx)
+    platform = games.platform(tx)
+    if platform is None:
+        raise Conflict("The database is not initialised; run `oklp migrate`.")
+    replaced = []
+    if platform.secret_check is not None and not vault.fits(platform.secret_check):
+        if not settings.sandbox:
+            raise Conflict("OKLP_SECRET_KEY does not fit this database.")
+        games.delete_signing_keys(tx)
+        for game_id in games.delete_webhook_secrets(tx):
+            add_webhook_secret(tx, vault, game_id, signing.new_webhook_secret(secrets.token_bytes(32)), now)
+            replaced.append(f"webhook secret of {game_id}")
+        replaced.append("signing keys")
+    if platform.secret_check is None or replaced:
+        games.set_secret_check(tx, vault.encrypt(CHECK))
+    if not any(row.retired_at is None for row in games.signing_keys(tx)):
+        _add_key(tx, vault, new_key(), now)
+        tx.notify("keys")
+    return replaced
+
+
+def has_keys(tx: Tx) -> bool:
+    """False for a database that was never served."""
+    return bool(games.signing_keys(tx))
+
+
+def rotate_keys(tx: Tx, settings: Settings, vault: Vault, pem: str, now: int) -> str:
+    """A new signing key; the old ones stay in JWKS until the last token they signed has expired. Returns its kid."""
+    games.lock_platform(tx)
+    check_vault(tx, vault)
+    life_ms = settings.access_token_seconds * 1000 + int(settings.webhook_timeout_seconds * 1000) + 60_000
+    games.retire_signing_keys(tx, now, now + life_ms)
+    tx.notify("keys")
+    return _add_key(tx, vault, pem, now)
+
+
+def check_vault(tx: Tx, vault: Vault) -> None:
+    """Raises Conflict when the vault's key is not the database's."""
+    platform = games.platform(tx)
+    if platform is None or platform.secret_check is None or not vault.fits(platform.secret_check):
+        raise Conflict("OKLP_SECRET_KEY does not fit this database.")
+
+
+def _add_key(tx: Tx, vault: Vault, pem: str, now: int) -> str:
+    key = signing.SigningKey(pem)
+    games.insert_signing_key(
+        tx, kid=key.kid, private_key=vault.encrypt(pem), public_key=key.public_key_base64(), created_at=now
+    )
+    return key.kid
+
+
+def key_ring(tx: Tx, vault: Vault, now: int) -> KeyRing:
+    """The keys as they are now. Raises Conflict when there is none, or the vault cannot open the newest."""
+    rows = [row for row in games.signing_keys(tx) if row.expires_at is None or row.expires_at > now]
+    current = next((row for row in rows if row.retired_at is None), None)
+    if current is None:
+        raise Conflict("The database has no signing key.")
+    newest = signing.SigningKey(vault.decrypt(current.private_key))
+    jwks = {"keys": [newest.public_jwk()]}
+    for row in rows:
+        if row.kid != current.kid:
+            jwks["keys"].append(signing.SigningKey(vault.decrypt(row.private_key)).public_jwk())
+    return KeyRing(newest, signing.VerifyingKeys.from_jwks(jwks), jwks, current.public_key)
+
+
+# --- the issuer's clients --------------------------------------------------------------------------------------------
+
+
+class ClientLogin(NamedTuple):
+    """A game's credentials; the secret only as its hash."""
+
+    client_id: str
+    secret_hash: str
+    now: int
+
+
+def authenticate_clients(tx: Tx, jobs: Sequence[ClientLogin]) -> list[str | OklpError]:
+    """The client ids whose secrets are right. Set-based. Unknown clients and wrong secrets are the same refusal."""
+    known = games.secrets_of(tx, [job.client_id for job in jobs], "client", min(job.now for job in jobs))
+    outcomes: list[str | OklpError] = []
+    for job in jobs:
+        matches = [secrets.compare_digest(value, job.secret_hash) for value in known.get(job.client_id, ())]
+        outcomes.append(job.client_id if any(matches) else Unauthenticated("Invalid client or client credentials."))
+    return outcomes
+
+
+def add_client_secret(tx: Tx, game_id: str, secret: str, now: int) -> None:
+    _add_secret(tx, game_id, "client", signing.hash_token(secret), now)
+
+
+def add_webhook_secret(tx: Tx, vault: Vault, game_id: str, secret: str, now: int) -> None:
+    _add_secret(tx, game_id, "webhook", vault.encrypt(secret), now)
+
+
+def _add_secret(tx: Tx, game_id: str, kind: str, value: str, now: int) -> None:
+    games.insert_secret(tx, id=secrets.token_hex(16), game_id=game_id, kind=kind, value=value, created_at=now)
+
+
+def webhook_secrets(tx: Tx, vault: Vault, game_id: str, now: int) -> list[str]:
+    """Signing secrets of a game that work now, newest first."""
+    return [vault.decrypt(value) for value in games.secrets_of(tx, [game_id], "webhook", now).get(game_id, [])]
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+class Credentials(NamedTuple):
+    """What a log-in must be checked against, outside of the transaction. Unknown names have none."""
+
+    subject_id: str | None
+    password_hash: str | None
+
+
+def begin_login(tx: Tx, settings: Settings, kind: str, username: str, address: str, now: int) -> Credentials:
+    """Count the attempt, and give what it must match. Raises TooManyRequests, which costs the guesser no hash.
+
+    The attempt counts as failed until `log_in` says otherwise, so that guesses sent at once count as well.
+    """
+    keys = login_keys(kind, username, address)
+    since = now - settings.login_window_seconds * 1000
+    for key, limit in zip(keys, (settings.login_failures, settings.login_failures * PER_NAME_FACTOR), strict=True):
+        count, oldest = players.failures_since(tx, key, since)
+        if count >= limit:
+            wait = (oldest if oldest is not None else now) + settings.login_window_seconds * 1000 - now
+            raise TooManyRequests("Too many failed log-ins; wait a little.", retry_after_seconds=max(1, wait // 1000))
+    for key in keys:
+        players.insert_failure(tx, key, now)
+    person = players.person_by_name(tx, kind, username.lower())
+    return Credentials(person.id, person.password_hash) if person is not None else Credentials(None, None)
+
+
+def login_keys(kind: str, username: str, address: str) -> tuple[str, str]:
+    """What failures are counted by: the name from one address, and (more of them) the name from anywhere."""
+    name = signing.hash_token(username.lower())
+    return f"{kind}:{name}:{address}", f"{kind}:{name}"
+
+
+def log_in(tx: Tx, kind: str, username: str, address: str, subject_id: str, token: str, now: int, life_ms: int) -> int:
+    """The password was right: a session. Returns when it expires."""
+    for key in login_keys(kind, username, address):
+        players.clear_failures(tx, key)
+    players.insert_session(
+        tx,
+        token_hash=signing.hash_token(token),
+        kind=kind,
+        subject_id=subject_id,
+        created_at=now,
+        expires_at=now + life_ms,
+    )
+    return now + life_ms
+
+
+class SessionQuestion(NamedTuple):
+    token_hash: str
+    now: int
+
+
+class Person(NamedTuple):
+    """Who is logged in. `studio_id` and `role` for members, `status` for players."""
+
+    kind: str
+    id: str
+    username: str
+    status: str | None
+    studio_id: str | None
+    role: str | None
+
+
+def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError]:
+    """Whose sessions these are. Set-based."""
+    rows = players.sessions(tx, [job.token_hash for job in jobs])
+    outcomes: list[Person | OklpError] = []
+    for job in jobs:
+        row = rows.get(job.token_hash)
+        if row is None or row.expires_at <= job.now or row.username is None:
+            outcomes.append(Unauthenticated("The session is unknown or has expired."))
+        else:
+            outcomes.append(Person(row.kind, row.subject_id, row.username, row.status, row.studio_id, row.role))
+    return outcomes
+
+
+def log_out(tx: Tx, token_hash: str) -> None:
+    players.delete_session(tx, token_hash)

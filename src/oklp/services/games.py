@@ -1,0 +1,375 @@
+"""Studios and their games: registration, configuration, secrets, vetting, figures (contract sections A1, A5, B4)."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from oklp import contract
+from oklp.addresses import check_webhook_url
+from oklp.domain import matches as rules
+from oklp.errors import Conflict, FieldError, InvalidRequest, NotFound, WrongState, invalid
+from oklp.services import auth, matches, views
+from oklp.services.launch import PLACEHOLDER
+from oklp.services.players import taken
+from oklp.services.vault import Vault
+from oklp.settings import Settings
+from oklp.signing import new_webhook_secret
+from oklp.storage import events, players
+from oklp.storage import games as store
+from oklp.storage import matches as match_store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+DEFAULT_STUDIO = "default"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+FORBIDDEN_SCHEMES = frozenset({"javascript", "data", "file", "vbscript", "blob", "about", "view-source", "ws", "wss"})
+
+
+# --- what a game says of itself --------------------------------------------------------------------------------------
+
+
+def check_launch_urls(urls: contract.LaunchTemplates, *, sandbox: bool) -> None:
+    """Launch templates (A5): https for browsers (in the sandbox loopback http too), other schemes for apps."""
+    for platform, template in urls.model_dump(exclude_none=True).items():
+        _check_template(f"launch_urls.{platform}", platform, template, sandbox)
+
+
+def _check_template(field: str, platform: str, template: str, sandbox: bool) -> None:
+    if template.count(PLACEHOLDER) > 1:
+        raise invalid(field, f"must contain {PLACEHOLDER} at most once")
+    filled = template.replace(PLACEHOLDER, "token")
+    if any(character.isspace() or character in '<>"\\^`{|}' for character in filled):
+        raise invalid(field, "contains a character that does not belong in a URL")
+    try:
+        parts = urlsplit(filled)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError as error:
+        raise invalid(field, "is not a URL") from error
+    scheme = parts.scheme.lower()
+    if not scheme or scheme in FORBIDDEN_SCHEMES or not template.lower().startswith(scheme):
+        raise invalid(field, f"must not use the scheme {scheme or '(none)'}")
+    if platform == "browser":
+        loopback = sandbox and scheme == "http" and host in LOOPBACK
+        if not (scheme == "https" or loopback) or not host:
+            raise invalid(field, "must be an https URL" + (" or a loopback http URL" if sandbox else ""))
+        if parts.username is not None or PLACEHOLDER in template.split("//", 1)[1].split("/", 1)[0]:
+            raise invalid(field, "must not have credentials or a token in its host")
+    elif scheme == "http":
+        raise invalid(field, "must be https or an app's own scheme")
+    elif scheme == "https" and not host:
+        raise invalid(field, "has no host")
+
+
+def check_settings(settings: contract.GameSettings) -> None:
+    """Ranges must not be empty."""
+    pairs = (("entry_fee_min", "entry_fee_max"), ("teams_min", "teams_max"), ("team_size_min", "team_size_max"))
+    faults = tuple(
+        FieldError(f"settings.{high}", f"must not be below {low}")
+        for low, high in pairs
+        if getattr(settings, low) > getattr(settings, high)
+    )
+    if faults:
+        raise InvalidRequest("; ".join(f"{fault.field} {fault.message}" for fault in faults), errors=faults)
+
+
+def _check_webhook(settings: contract.GameSettings, url: str | None, *, sandbox: bool) -> None:
+    if url is not None:
+        check_webhook_url(url, sandbox=sandbox)
+    elif settings.discovery == "push":
+        raise invalid("webhook_url", "is needed for a game that is pushed its matches")
+
+
+def slug(name: str) -> str:
+    """A game_id made from a name: lower-case letters, digits and hyphens."""
+    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:56].strip("-")
+    return made or "game"
+
+
+# --- registration ----------------------------------------------------------------------------------------------------
+
+
+def register(
+    tx: Tx, settings: Settings, vault: Vault, studio_id: str, request: contract.NewGame, now: int
+) -> contract.RegisteredGame:
+    """A new game with its secrets, which are shown this once. Approved at once in the sandbox, else a draft."""
+    sandbox = settings.sandbox
+    check_settings(request.settings)
+    _check_webhook(request.settings, request.webhook_url, sandbox=sandbox)
+    check_launch_urls(request.launch_urls, sandbox=sandbox)
+    auth.check_vault(tx, vault)
+    game_id = _free_id(tx, request)
+    with tx.refusing(taken("game_id", "is taken")):
+        store.insert_game(
+            tx,
+            id=game_id,
+            studio_id=studio_id,
+            name=request.name,
+            webhook_url=request.webhook_url,
+            launch_urls=json.dumps(request.launch_urls.model_dump(exclude_none=True)),
+            settings=request.settings.model_dump_json(),
+            vetting="approved" if sandbox else "draft",
+            vetting_reason="The sandbox approves at once." if sandbox else None,
+            vetting_by="sandbox" if sandbox else None,
+            vetting_at=now if sandbox else None,
+            created_at=now,
+        )
+    _audit(tx, f"studio:{studio_id}", "game.register", game_id, None, {}, now)
+    tx.notify("games")
+    return contract.RegisteredGame(
+        **get(tx, game_id).model_dump(),
+        developer_config=_new_secrets(tx, settings, vault, game_id, now),
+    )
+
+
+def _free_id(tx: Tx, request: contract.NewGame) -> str:
+    if request.game_id is not None:
+        if store.game(tx, request.game_id) is not None:
+            raise taken("game_id", "is taken")
+        return request.game_id
+    base = slug(request.name)
+    if store.game(tx, base) is None:
+        return base
+    return f"{base}-{secrets.token_hex(3)}"
+
+
+def developer_config(
+    settings: Settings, game_id: str, client_secret: str | None = None, webhook_secret: str | None = None
+) -> contract.DeveloperConfig:
+    """developer-config.json (A1)."""
+    return contract.DeveloperConfig(
+        okletsplay_url=settings.public_url,
+        authentication=contract.Authentication(
+            client_id=game_id,
+            client_secret=client_secret,
+            webhook_secret=webhook_secret,
+            public_key_url=settings.issuer,
+            token_url=f"{settings.issuer}/protocol/openid-connect/token",
+        ),
+    )
+
+
+def _new_secrets(tx: Tx, settings: Settings, vault: Vault, game_id: str, now: int) -> contract.DeveloperConfig:
+    client_secret = str(uuid.uuid4())
+    webhook_secret = new_webhook_secret(secrets.token_bytes(32))
+    auth.add_client_secret(tx, game_id, client_secret, now)
+    auth.add_webhook_secret(tx, vault, game_id, webhook_secret, now)
+    return developer_config(settings, game_id, client_secret, webhook_secret)
+
+
+def rotate_secrets(
+    tx: Tx, settings: Settings, vault: Vault, actor: str, game_id: str, now: int
+) -> contract.DeveloperConfig:
+    """New secrets; the old ones work until the overlap ends."""
+    if store.lock_game(tx, game_id) is None:
+        raise NotFound("There is no such game.")
+    auth.check_vault(tx, vault)
+    store.expire_secrets(tx, game_id, now + settings.secret_overlap_seconds * 1000)
+    _audit(tx, actor, "game.rotate-secrets", game_id, None, {}, now)
+    return _new_secrets(tx, settings, vault, game_id, now)
+
+
+def default_studio(tx: Tx, now: int) -> str:
+    """The studio that games registered by the command line belong to."""
+    if store.studio(tx, DEFAULT_STUDIO) is None:
+        store.insert_studio(tx, id=DEFAULT_STUDIO, name="Default studio", created_at=now)
+    return DEFAULT_STUDIO
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+
+def get(tx: Tx, game_id: str) -> contract.StudioGame:
+    return views.studio_game(_row(store.game(tx, game_id)))
+
+
+def _row(row: Row | None) -> Row:
+    if row is None:
+        raise NotFound("There is no such game.")
+    return row
+
+
+def of_studio(tx: Tx, studio_id: str) -> contract.StudioGamePage:
+    return contract.StudioGamePage(games=[views.studio_game(row) for row in store.games_of_studio(tx, studio_id)])
+
+
+def update(
+    tx: Tx, settings: Settings, actor: str, game_id: str, request: contract.GamePatch, now: int
+) -> contract.StudioGame:
+    """Change what is given. Matches keep the rules they were made with."""
+    row = _row(store.lock_game(tx, game_id))
+    known = views.studio_game(row)
+    given = request.settings.model_dump(exclude_none=True) if request.settings is not None else {}
+    merged = contract.GameSettings.model_validate({**known.settings.model_dump(), **given})
+    url = request.webhook_url if "webhook_url" in request.model_fields_set else known.webhook_url
+    urls = request.launch_urls if request.launch_urls is not None else known.launch_urls
+    check_settings(merged)
+    _check_webhook(merged, url, sandbox=settings.sandbox)
+    check_launch_urls(urls, sandbox=settings.sandbox)
+    store.update_game(
+        tx,
+        game_id,
+        name=request.name if request.name is not None else known.name,
+        webhook_url=url,
+        launch_urls=json.dumps(urls.model_dump(exclude_none=True)),
+        settings=merged.model_dump_json(),
+    )
+    changed = request.model_dump(exclude_unset=True)
+    _audit(tx, actor, "game.update", game_id, None, changed, now)
+    tx.notify("games")
+    return get(tx, game_id)
+
+
+def submit(tx: Tx, actor: str, game_id: str, now: int) -> contract.StudioGame:
+    """A draft goes to review."""
+    row = _row(store.lock_game(tx, game_id))
+    if row.vetting != "draft":
+        raise WrongState(f"The game is {row.vetting}; only a draft can be submitted for review.")
+    _set_vetting(tx, game_id, "in-review", actor, None, now)
+    _audit(tx, actor, "game.submit", game_id, None, {}, now)
+    return get(tx, game_id)
+
+
+def vet(
+    tx: Tx, settings: Settings, actor: str, game_id: str, request: contract.VettingDecision, now: int
+) -> contract.StudioGame:
+    """An operator approves, refuses (back to draft) or suspends. Suspending aborts what has not started (B4)."""
+    row = _row(store.lock_game(tx, game_id))
+    before = {"approve": ("draft", "in-review", "suspended"), "refuse": ("in-review",), "suspend": ("approved",)}
+    if row.vetting not in before[request.decision]:
+        raise WrongState(f"The game is {row.vetting}: it is not possible to {request.decision} it.")
+    after = {"approve": "approved", "refuse": "draft", "suspend": "suspended"}[request.decision]
+    _set_vetting(tx, game_id, after, actor, request.reason, now)
+    if after == "suspended":
+        pending = match_store.ids_of(tx, status=rules.PENDING, game_id=game_id)
+        matches.abort(tx, settings, pending, "game-suspended", "The game was suspended.", now)
+    _audit(tx, actor, f"game.{request.decision}", game_id, request.reason, {}, now)
+    return get(tx, game_id)
+
+
+def _set_vetting(tx: Tx, game_id: str, vetting: str, by: str, reason: str | None, now: int) -> None:
+    store.update_game(tx, game_id, vetting=vetting, vetting_by=by, vetting_reason=reason, vetting_at=now)
+    tx.notify("games")
+
+
+def _audit(
+    tx: Tx, actor: str, action: str, game_id: str, reason: str | None, detail: Mapping[str, Any], now: int
+) -> None:
+    events.insert_audit(
+        tx, at=now, actor=actor, action=action, subject=f"game:{game_id}", reason=reason, detail=json.dumps(detail)
+    )
+
+
+def figures(tx: Tx, game_id: str) -> contract.GameFigures:
+    """Matches, players and money of a game since its registration."""
+    counts, people = match_store.figures(tx, game_id)
+    money: dict[str, dict[str, int]] = {}
+    for row in match_store.money_of_game(tx, game_id):
+        money.setdefault(row.currency, {})[row.kind] = int(row.amount)
+    return contract.GameFigures(
+        game_id=game_id,
+        matches={status: counts.get(status, 0) for status in rules.STATUSES},
+        players=people,
+        money=[
+            contract.CurrencyFigures(
+                currency=currency,
+                entry_fees=-sums.get("pot", 0),
+                prizes=sums.get("prizes", 0),
+                fees=sums.get("fees", 0),
+                studio_share=sums.get("studio", 0),
+            )
+            for currency, sums in sorted(money.items())
+        ],
+    )
+
+
+# --- for players and for the game itself -----------------------------------------------------------------------------
+
+
+def playable(tx: Tx, settings: Settings, after: str, limit: int) -> contract.GamePage:
+    rows = store.approved(tx, after, limit + 1)
+    return contract.GamePage(
+        games=[views.game(row, settings.currency) for row in rows[:limit]],
+        next_cursor=rows[limit - 1].id if len(rows) > limit else None,
+    )
+
+
+def playable_one(tx: Tx, settings: Settings, game_id: str) -> contract.Game:
+    row = _row(store.game(tx, game_id))
+    if row.vetting != "approved":
+        raise NotFound("There is no such game.")
+    return views.game(row, settings.currency)
+
+
+def origins_of_browsers(tx: Tx) -> dict[str, frozenset[str]]:
+    """Origin of each browser template → its games, for CORS on token-info (A6)."""
+    found: dict[str, set[str]] = {}
+    for row in store.templates(tx):
+        template = json.loads(row.launch_urls).get("browser")
+        if template is not None:
+            parts = urlsplit(template.replace(PLACEHOLDER, "token"))
+            found.setdefault(f"{parts.scheme}://{parts.netloc}".lower(), set()).add(row.id)
+    return {origin: frozenset(game_ids) for origin, game_ids in found.items()}
+
+
+# --- studios ---------------------------------------------------------------------------------------------------------
+
+
+def sign_up_studio(
+    tx: Tx, studio_id: str, member_id: str, request: contract.NewStudio, password_hash: str, now: int
+) -> contract.Studio:
+    """A studio with its first member, the owner."""
+    store.insert_studio(tx, id=studio_id, name=request.name, created_at=now)
+    _insert_member(tx, studio_id, member_id, request.username, request.email, "owner", password_hash, now)
+    return contract.Studio(studio_id=studio_id, name=request.name, member_id=member_id)
+
+
+def add_member(
+    tx: Tx, studio_id: str, member_id: str, request: contract.NewStudioMember, password_hash: str, now: int
+) -> contract.StudioMember:
+    _insert_member(tx, studio_id, member_id, request.username, request.email, request.role, password_hash, now)
+    found = next((each for each in members(tx, studio_id).members if each.member_id == member_id), None)
+    if found is None:
+        raise Conflict("The member was not kept.")
+    return found
+
+
+def _insert_member(
+    tx: Tx, studio_id: str, member_id: str, username: str, email: str, role: str, password_hash: str, now: int
+) -> None:
+    if players.person_by_name(tx, "member", username.lower()) is not None:
+        raise taken("username", "is taken")
+    with tx.refusing(taken("username", "was taken a moment ago")):
+        players.insert_person(
+            tx,
+            "member",
+            id=member_id,
+            studio_id=studio_id,
+            username=username,
+            username_key=username.lower(),
+            email=email,
+            password_hash=password_hash,
+            role=role,
+            created_at=now,
+        )
+
+
+def members(tx: Tx, studio_id: str) -> contract.StudioMemberPage:
+    return contract.StudioMemberPage(
+        members=[
+            contract.StudioMember(
+                member_id=row.id,
+                username=row.username,
+                email=row.email,
+                role=row.role,
+                created_at=views.when(row.created_at),
+            )
+            for row in store.members_of(tx, studio_id)
+        ]
+    )

@@ -1,0 +1,48 @@
+"""What the worker looks for, and what is only kept for a while."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from oklp.domain import matches as rules
+from oklp.settings import Settings
+from oklp.storage import events, ledger, matches, webhooks
+from oklp.storage.engine import Tx
+
+
+class Agenda(NamedTuple):
+    """What is due now; `lag_ms` is how late the latest of it is."""
+
+    due: bool
+    lapsed: bool
+    unstarted: bool
+    unreported: bool
+    lag_ms: int
+
+
+def agenda(tx: Tx, now: int) -> Agenda:
+    """Four look-ups in partial indexes: cheap enough for every second."""
+    due, lapsed = webhooks.earliest(tx)
+    unstarted, unreported = (matches.earliest_deadline(tx, status) for status in (rules.PENDING, rules.LIVE))
+    times = (due, lapsed, unstarted, unreported)
+    late = [now - at for at in times if at is not None and at <= now]
+    is_due = [at is not None and at <= now for at in times]
+    return Agenda(is_due[0], is_due[1], is_due[2], is_due[3], max(late, default=0))
+
+
+def sweep(tx: Tx, settings: Settings, now: int) -> None:
+    events.sweep(
+        tx,
+        idempotency_before=now - settings.idempotency_seconds * 1000,
+        events_before=now - settings.event_retention_seconds * 1000,
+        now=now,
+    )
+
+
+def accounts(tx: Tx) -> list[str]:
+    """Accounts whose balance is a sum."""
+    return ledger.house_accounts(tx)
+
+
+def roll_up(tx: Tx, account: str) -> None:
+    ledger.roll_up(tx, account)

@@ -1,0 +1,199 @@
+"""The sole door to money. Every movement is a balanced posting set with a unique purpose (design, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oklp import contract
+from oklp.domain import ledger as books
+from oklp.domain.ledger import PostingSet
+from oklp.errors import InsufficientFunds, InvariantBroken, LimitReached, NotFound, Unavailable, WrongState, invalid
+from oklp.services import views
+from oklp.settings import Settings
+from oklp.storage import events as event_store
+from oklp.storage import ledger as store
+from oklp.storage import players as player_store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+MAX_BALANCE = 10**12
+
+
+def post(tx: Tx, sets: Iterable[PostingSet], now: int) -> dict[str, int]:
+    """Write posting sets and move the players' balances with them.
+
+    The balances must be locked (`lock`), so that what was checked is what is changed. Returns the change of each
+    match's escrow, which the caller writes with the match's new state in the same transaction: a CHECK holds a match
+    that is over to an empty escrow, and `books verify` holds every match to its postings.
+    """
+    rows: list[tuple[object, ...]] = []
+    balances: dict[tuple[str, str], int] = {}
+    escrows: dict[str, int] = {}
+    for set_id, currency, postings in sets:
+        count = len(postings)
+        for n, (account, amount) in enumerate(postings):
+            rows.append((set_id, n, count, account, currency, amount, now))
+            kind, _, owner = account.partition(":")
+            if kind == "player":
+                key = (owner, currency)
+                balances[key] = balances.get(key, 0) + amount
+            elif kind == "escrow":
+                escrows[owner] = escrows.get(owner, 0) + amount
+    store.insert_postings(tx, rows)
+    store.add_to_balances(tx, balances)
+    return escrows
+
+
+def lock(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], store.Balance]:
+    """Lock the balances of these players in id order, after their matches."""
+    return store.lock_balances(tx, user_ids)
+
+
+def wallet(tx: Tx, user_id: str, currency: str) -> contract.Wallet:
+    """Balances by currency; `currency` is listed even when it was never used."""
+    available = {row.currency: int(row.balance) for row in store.balances_of(tx, user_id)}
+    held = store.in_escrow(tx, user_id)
+    currencies = sorted({currency, *available, *held})
+    return contract.Wallet(
+        balances=[
+            contract.Balance(currency=c, available=available.get(c, 0), in_escrow=held.get(c, 0)) for c in currencies
+        ]
+    )
+
+
+def entries(
+    tx: Tx, user_id: str, cursor: tuple[int, int] | None, limit: int
+) -> tuple[contract.WalletEntryPage, tuple[int, int] | None]:
+    """Statement of a player, newest first, and the cursor (tx_number, seq) of what follows."""
+    rows = store.entries_of(tx, books.player_account(user_id), cursor, limit + 1)
+    shown = rows[:limit]
+    page = contract.WalletEntryPage(
+        entries=[
+            contract.WalletEntry(
+                entry_id=str(row.seq),
+                kind=books.kind_of(row.set_id),
+                amount=row.amount,
+                currency=row.currency,
+                match_id=books.match_of(row.set_id),
+                created_at=views.when(row.at),
+            )
+            for row in shown
+        ]
+    )
+    return page, (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
+
+
+def deposit(
+    tx: Tx, settings: Settings, user_id: str, payment_id: str, request: contract.Payment, now: int
+) -> contract.PaymentAnswer:
+    """Money from the provider into the player's balance. The sandbox's provider has always paid already."""
+    _check_provider(settings, request.currency)
+    _player_may_pay(tx, user_id)
+    key = (user_id, request.currency)
+    store.ensure_balances(tx, [key])
+    balance = lock(tx, [user_id])[key].amount + request.amount
+    if balance > MAX_BALANCE:
+        raise LimitReached(f"A balance of more than {MAX_BALANCE} minor units is not kept.")
+    provider = settings.payment_provider
+    post(tx, [books.deposit(payment_id, user_id, request.amount, request.currency, provider)], now)
+    return _paid(tx, "deposit", provider, user_id, payment_id, request, balance, now)
+
+
+def withdraw(
+    tx: Tx, settings: Settings, user_id: str, payment_id: str, request: contract.Payment, now: int
+) -> contract.PaymentAnswer:
+    """Money from the player's balance back to the provider. Raises InsufficientFunds."""
+    _check_provider(settings, request.currency)
+    _player_may_pay(tx, user_id)
+    held = lock(tx, [user_id]).get((user_id, request.currency))
+    balance = (held.amount if held is not None else 0) - request.amount
+    if balance < 0:
+        raise InsufficientFunds(f"The balance is {balance + request.amount}, less than {request.amount}.")
+    provider = settings.payment_provider
+    post(tx, [books.withdrawal(payment_id, user_id, request.amount, request.currency, provider)], now)
+    return _paid(tx, "withdrawal", provider, user_id, payment_id, request, balance, now)
+
+
+def grant(tx: Tx, grant_id: str, user_id: str, amount: int, currency: str, now: int) -> None:
+    """Play money of the sandbox."""
+    if not 0 < amount <= MAX_BALANCE:
+        raise invalid("balance", f"must be between 1 and {MAX_BALANCE}")
+    store.ensure_balances(tx, [(user_id, currency)])
+    lock(tx, [user_id])
+    post(tx, [books.grant(grant_id, user_id, amount, currency)], now)
+
+
+def release_held(tx: Tx, match_id: str, user_id: str, now: int) -> int:
+    """Pay winnings that were held for a suspended player. Returns the amount, minor units."""
+    row = store.decide_held(tx, match_id, user_id, "released")
+    if row is None:
+        raise NotFound("Nothing is held for this player from this match.")
+    store.ensure_balances(tx, [(user_id, row.currency)])
+    lock(tx, [user_id])
+    _move_held(tx, match_id, user_id, books.player_account(user_id), row, now)
+    event_store.insert(tx, [("wallet", None, user_id, now)])
+    return int(row.amount)
+
+
+def confiscate_held(tx: Tx, match_id: str, user_id: str, now: int) -> int:
+    """Keep winnings of a suspended player: they go to the platform's fees, where the audit log says why."""
+    row = store.decide_held(tx, match_id, user_id, "confiscated")
+    if row is None:
+        raise NotFound("Nothing is held for this player from this match.")
+    _move_held(tx, match_id, user_id, books.PLATFORM_FEES, row, now)
+    return int(row.amount)
+
+
+def _move_held(tx: Tx, match_id: str, user_id: str, target: str, row: Row, now: int) -> None:
+    moved = books.posting_set(
+        books.held_purpose(match_id, user_id),
+        row.currency,
+        [(books.held_account(user_id), -row.amount), (target, row.amount)],
+    )
+    post(tx, [moved], now)
+
+
+def _check_provider(settings: Settings, currency: str) -> None:
+    if not settings.payment_provider:
+        raise Unavailable("No payment provider is configured.")
+    if currency != settings.currency:
+        raise invalid("currency", f"must be {settings.currency}")
+
+
+def _player_may_pay(tx: Tx, user_id: str) -> None:
+    player = player_store.lock_player(tx, user_id)
+    if player is None:
+        raise InvariantBroken(f"player {user_id} has a session and no row")
+    if player.status != "active":
+        raise WrongState("Payments of a suspended player wait for an operator.")
+
+
+def _paid(
+    tx: Tx,
+    kind: str,
+    provider: str,
+    user_id: str,
+    payment_id: str,
+    request: contract.Payment,
+    balance: int,
+    now: int,
+) -> contract.PaymentAnswer:
+    store.insert_payment(
+        tx,
+        id=payment_id,
+        user_id=user_id,
+        kind=kind,
+        provider=provider,
+        amount=request.amount,
+        currency=request.currency,
+        created_at=now,
+    )
+    event_store.insert(tx, [("wallet", None, user_id, now)])
+    return contract.PaymentAnswer(
+        payment_id=payment_id,
+        kind="deposit" if kind == "deposit" else "withdrawal",
+        amount=request.amount,
+        currency=request.currency,
+        status="completed",
+        balance=balance,
+    )

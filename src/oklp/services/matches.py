@@ -1,0 +1,392 @@
+"""A match until it starts: create, invite, join, decline, leave, cancel; lists and reads. And how any match is aborted.
+
+Confirming and starting are in `starting`, results in `results`, launching in `launch`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oklp import contract
+from oklp.domain import ledger as books
+from oklp.domain import matches as rules
+from oklp.domain.matches import Lobby
+from oklp.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, WrongState, invalid
+from oklp.services import ledger, views, webhooks
+from oklp.settings import Settings
+from oklp.storage import events, games, players
+from oklp.storage import matches as store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+NOT_FOUND = "There is no such match."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The player who asks."""
+
+    user_id: str
+    username: str
+
+
+def new_id() -> str:
+    """24 lower-case hex digits: a match, a team."""
+    return secrets.token_hex(12)
+
+
+# --- creating --------------------------------------------------------------------------------------------------------
+
+
+def create(
+    tx: Tx,
+    settings: Settings,
+    caller: Caller,
+    request: contract.NewMatch,
+    match_id: str,
+    new_ids: Callable[[], str],
+    now: int,
+) -> contract.Match:
+    """A new match with its creator in the first team and the others invited."""
+    player = _active_player(tx, caller.user_id)
+    game = games.share_game(tx, request.game_id)
+    if game is None or game.vetting in ("draft", "in-review"):
+        raise invalid("game_id", "is not a game that can be played")
+    if game.vetting == "suspended":
+        raise WrongState("This game is suspended; no new matches can be made.")
+    game_settings = contract.GameSettings.model_validate_json(game.settings)
+    _check_offer(settings, game_settings, request)
+    _may_play(settings, player, request.entry_fee.amount)
+
+    team_ids = [new_ids() for _ in range(request.teams)]
+    lobby = Lobby(team_ids, request.team_size)
+    lobby.join(new_ids(), caller.user_id, caller.username, team_ids[0])
+    invited = _invite(tx, lobby, request.invite, "invite", new_ids)
+    shares = request.prize_shares_bps
+    store.insert(
+        tx,
+        id=match_id,
+        game_id=game.id,
+        studio_id=game.studio_id,
+        status=rules.PENDING,
+        visibility=request.visibility,
+        join_code=secrets.token_urlsafe(9) if request.visibility == "private" else None,
+        mode=game_settings.mode,
+        score_order=game_settings.score_order,
+        discovery=game_settings.discovery,
+        currency=request.entry_fee.currency,
+        entry_fee=request.entry_fee.amount,
+        fee_bps=game_settings.fee_bps,
+        studio_share_bps=game_settings.studio_share_bps,
+        prize_shares_bps=json.dumps(shares) if shares else None,
+        team_ids=json.dumps(team_ids),
+        team_size=request.team_size,
+        results_due_seconds=game_settings.results_due_seconds,
+        start_retries=game_settings.start_retries,
+        start_backoff_seconds=game_settings.start_backoff_seconds,
+        created_by=caller.user_id,
+        created_at=now,
+        starts_by=now + settings.starts_by_seconds * 1000,
+    )
+    write_seats(tx, match_id, lobby, now)
+    _tell(tx, match_id, invited, now)
+    return _view(tx, match_id, caller.user_id)
+
+
+def _check_offer(settings: Settings, game: contract.GameSettings, request: contract.NewMatch) -> None:
+    faults: list[FieldError] = []
+
+    def check(ok: bool, field: str, message: str) -> None:
+        if not ok:
+            faults.append(FieldError(field, message))
+
+    fee = request.entry_fee
+    check(fee.currency == settings.currency, "entry_fee.currency", f"must be {settings.currency}")
+    check(
+        game.entry_fee_min <= fee.amount <= game.entry_fee_max,
+        "entry_fee.amount",
+        f"must be between {game.entry_fee_min} and {game.entry_fee_max}",
+    )
+    check(
+        game.teams_min <= request.teams <= game.teams_max,
+        "teams",
+        f"must be between {game.teams_min} and {game.teams_max}",
+    )
+    check(
+        game.team_size_min <= request.team_size <= game.team_size_max,
+        "team_size",
+        f"must be between {game.team_size_min} and {game.team_size_max}",
+    )
+    shares = request.prize_shares_bps
+    if shares is not None:
+        check(len(shares) <= request.teams, "prize_shares_bps", "must not name more places than there are teams")
+        check(sum(shares) == 10_000, "prize_shares_bps", "must sum to 10000")
+        check(list(shares) == sorted(shares, reverse=True), "prize_shares_bps", "must not rise from place to place")
+    if faults:
+        raise InvalidRequest("; ".join(f"{fault.field}: {fault.message}" for fault in faults), errors=tuple(faults))
+
+
+def _active_player(tx: Tx, user_id: str) -> Row:
+    player = players.by_ids(tx, [user_id]).get(user_id)
+    if player is None or player.status != "active":
+        raise Forbidden("Your account is suspended.")
+    return player
+
+
+def _may_play(settings: Settings, player: Row, entry_fee: int) -> None:
+    if entry_fee and not player.verified and not settings.sandbox:
+        raise Forbidden("Matches with an entry fee are for verified players.")
+
+
+def _invite(tx: Tx, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]) -> list[str]:
+    found = players.by_names(tx, [name.lower() for name in usernames]) if usernames else {}
+    faults = []
+    invited = []
+    for index, name in enumerate(usernames):
+        player = found.get(name.lower())
+        if player is None or player.status != "active":
+            faults.append(FieldError(f"{field}.{index}", f"there is no player {name!r}"))
+            continue
+        seat = lobby.invite(new_ids(), player.id, player.username)
+        if seat is not None:
+            invited.append(player.id)
+    if faults:
+        raise InvalidRequest("; ".join(fault.message for fault in faults), errors=tuple(faults))
+    return invited
+
+
+# --- the lobby -------------------------------------------------------------------------------------------------------
+
+
+def write_seats(tx: Tx, match_id: str, lobby: Lobby, now: int) -> None:
+    """Write the seats that are new or changed."""
+    fresh = [
+        (each.id, match_id, each.user_id, each.team_id, each.slot, each.state, each.position, now)
+        for each in lobby.seats
+        if each.fresh
+    ]
+    changed = [
+        (each.team_id, each.slot, each.state, now, each.id) for each in lobby.seats if each.changed and not each.fresh
+    ]
+    store.insert_seats(tx, fresh)
+    store.update_seats(tx, changed)
+
+
+def _open(tx: Tx, match_id: str, action: str, caller: Caller, join_code: str | None = None) -> tuple[Row, Lobby]:
+    """The match, locked, with its seats: 404 unless the caller may know of it, 409 unless the state allows `action`."""
+    row = store.lock(tx, [match_id]).get(match_id)
+    if row is None:
+        raise NotFound(NOT_FOUND)
+    lobby = views.lobby(row, store.seats(tx, [match_id]).get(match_id, []))
+    if not visible(row, lobby, caller.user_id, join_code):
+        raise NotFound(NOT_FOUND)
+    rules.permit(row.status, action)
+    return row, lobby
+
+
+def visible(row: Row, lobby: Lobby, user_id: str, join_code: str | None = None) -> bool:
+    """Public matches, one's own, and private ones whose code one knows."""
+    if row.visibility == "public" or lobby.is_member(user_id):
+        return True
+    return join_code is not None and secrets.compare_digest(join_code.encode(), (row.join_code or "").encode())
+
+
+def _tell(tx: Tx, match_id: str, invited: Iterable[str], now: int) -> None:
+    told: list[tuple[str, str | None, str | None, int]] = [("match", match_id, None, now)]
+    told.extend(("invitation", match_id, user_id, now) for user_id in invited)
+    events.insert(tx, told)
+
+
+def invite(
+    tx: Tx, caller: Caller, match_id: str, usernames: Sequence[str], new_ids: Callable[[], str], now: int
+) -> contract.Match:
+    """Invite more players; those who hold a seat may."""
+    row, lobby = _open(tx, match_id, "invite", caller)
+    seat = lobby.active_seat(caller.user_id)
+    if seat is None or seat.state not in rules.TAKEN:
+        raise Forbidden("Only players in this match can invite others.")
+    invited = _invite(tx, lobby, usernames, "usernames", new_ids)
+    write_seats(tx, match_id, lobby, now)
+    _tell(tx, match_id, invited, now)
+    return views.match_for_player(row, lobby.seats, caller.user_id)
+
+
+def join(
+    tx: Tx, settings: Settings, caller: Caller, match_id: str, request: contract.Join, seat_id: str, now: int
+) -> contract.Match:
+    """Take a seat: by invitation, from the public list, or with a private match's code. Raises MatchFull."""
+    player = _active_player(tx, caller.user_id)
+    row, lobby = _open(tx, match_id, "join", caller, request.join_code)
+    _may_play(settings, player, row.entry_fee)
+    if row.visibility == "private" and lobby.active_seat(caller.user_id) is None:
+        # Someone who declined or left knows the match, and still needs the code (or a new invitation) to come back.
+        if request.join_code is None:
+            raise invalid("join_code", "is needed to join this match")
+        if not secrets.compare_digest(request.join_code.encode(), (row.join_code or "").encode()):
+            raise invalid("join_code", "does not fit this match")
+    lobby.join(seat_id, caller.user_id, caller.username, request.team_id)
+    with tx.refusing(Conflict("The seat was taken a moment ago.")):
+        write_seats(tx, match_id, lobby, now)
+    _tell(tx, match_id, (), now)
+    return views.match_for_player(row, lobby.seats, caller.user_id)
+
+
+def decline(tx: Tx, caller: Caller, match_id: str, now: int) -> contract.Match:
+    row, lobby = _open(tx, match_id, "decline", caller)
+    lobby.decline(caller.user_id)
+    write_seats(tx, match_id, lobby, now)
+    _tell(tx, match_id, (), now)
+    return views.match_for_player(row, lobby.seats, caller.user_id)
+
+
+def leave(tx: Tx, settings: Settings, caller: Caller, match_id: str, now: int) -> contract.Match:
+    """Give the seat up before the match starts; a paid fee goes back. The last to leave ends the match."""
+    row, lobby = _open(tx, match_id, "leave", caller)
+    seat, paid = lobby.leave(caller.user_id)
+    if paid and row.entry_fee:
+        ledger.lock(tx, [caller.user_id])
+        refund = books.refund(match_id, seat.id, caller.user_id, row.entry_fee, row.currency)
+        escrow = ledger.post(tx, [refund], now)
+        store.pay_in(tx, [(escrow[match_id], match_id)])
+        events.insert(tx, [("wallet", None, caller.user_id, now)])
+    write_seats(tx, match_id, lobby, now)
+    if lobby.empty:
+        abort(tx, settings, [match_id], "abandoned", "Everyone left.", now)
+        return _view(tx, match_id, caller.user_id)
+    _tell(tx, match_id, (), now)
+    return views.match_for_player(row, lobby.seats, caller.user_id)
+
+
+def cancel(tx: Tx, settings: Settings, caller: Caller, match_id: str, now: int) -> contract.Match:
+    """The creator calls an unstarted match off; all fees go back."""
+    row, _ = _open(tx, match_id, "cancel", caller)
+    if row.created_by != caller.user_id:
+        raise Forbidden("Only the player who made the match can cancel it.")
+    abort(tx, settings, [match_id], "cancelled", "The player who made the match cancelled it.", now)
+    return _view(tx, match_id, caller.user_id)
+
+
+# --- aborting --------------------------------------------------------------------------------------------------------
+
+
+def abort(tx: Tx, settings: Settings, match_ids: Iterable[str], reason: str, detail: str, now: int) -> list[str]:
+    """Abort matches that are not over: every fee in escrow goes back, and a game that may know is told.
+
+    `reason` is a code (`cancelled`, `expired`, `game-refused`, …), `detail` a sentence. Returns the aborted ids.
+    """
+    rows = {key: row for key, row in store.lock(tx, match_ids).items() if row.status not in rules.OVER}
+    if not rows:
+        return []
+    seats = store.seats(tx, rows)
+    webhooks.call_off(tx, settings, rows.values(), now)
+    refund(tx, rows.values(), seats, now)
+    store.set_over(
+        tx, [(rules.ABORTED, now, None, None, reason, detail[:1_000], match_id) for match_id in sorted(rows)]
+    )
+    events.insert(tx, [("match", match_id, None, now) for match_id in sorted(rows)])
+    return sorted(rows)
+
+
+def refund(tx: Tx, rows: Iterable[Row], seats: dict[str, list[Row]], now: int) -> None:
+    """Every confirmed seat's fee goes from escrow back to its player."""
+    paid = [
+        (row, each) for row in rows if row.entry_fee for each in seats.get(row.id, ()) if each.state == rules.CONFIRMED
+    ]
+    ledger.lock(tx, [each.user_id for _, each in paid])
+    ledger.post(
+        tx, [books.refund(row.id, each.id, each.user_id, row.entry_fee, row.currency) for row, each in paid], now
+    )
+
+
+def expire(tx: Tx, settings: Settings, now: int, limit: int) -> int:
+    """Abort matches that did not start by their time. Returns how many."""
+    late = store.ids_overdue(tx, rules.PENDING, now, limit)
+    return len(abort(tx, settings, late, "expired", "The match did not start in time.", now)) if late else 0
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _view(tx: Tx, match_id: str, user_id: str) -> contract.Match:
+    row = store.get(tx, [match_id])[match_id]
+    seats = [views.seat(each) for each in store.seats(tx, [match_id]).get(match_id, [])]
+    return views.match_for_player(row, seats, user_id)
+
+
+def read(tx: Tx, user_id: str, match_id: str, join_code: str | None = None) -> contract.Match:
+    """One match, if the player may know of it."""
+    row = store.get(tx, [match_id]).get(match_id)
+    if row is None:
+        raise NotFound(NOT_FOUND)
+    lobby = views.lobby(row, store.seats(tx, [match_id]).get(match_id, []))
+    if not visible(row, lobby, user_id, join_code):
+        raise NotFound(NOT_FOUND)
+    return views.match_for_player(row, lobby.seats, user_id)
+
+
+def views_of(tx: Tx, rows: Sequence[Row], view: Callable[[Any, Sequence[rules.Seat]], Any]) -> list[Any]:
+    """Each match with its seats through `view`, in the order of `rows`."""
+    seats = store.seats(tx, [row.id for row in rows]) if rows else {}
+    return [view(row, [views.seat(each) for each in seats.get(row.id, [])]) for row in rows]
+
+
+def list_for_player(
+    tx: Tx, user_id: str, status: str | None, scope: str, before: tuple[int, str] | None, limit: int
+) -> tuple[list[contract.Match], tuple[int, str] | None]:
+    rows = store.page_for_player(tx, user_id, status, scope, before, limit + 1)
+    return page(tx, rows, limit, lambda row, seats: views.match_for_player(row, seats, user_id))
+
+
+def list_newest(
+    tx: Tx, game_id: str | None, status: str | None, before: tuple[int, str] | None, limit: int
+) -> tuple[list[contract.Match], tuple[int, str] | None]:
+    """All matches, or a game's, for those who run it."""
+    return page(tx, store.page_newest(tx, game_id, status, before, limit + 1), limit, views.match)
+
+
+def page(
+    tx: Tx, rows: Sequence[Row], limit: int, view: Callable[[Any, Sequence[rules.Seat]], Any]
+) -> tuple[list[Any], tuple[int, str] | None]:
+    """The first `limit` of `rows` as views, and the cursor (created_at, id) of what follows."""
+    shown = rows[:limit]
+    more = (int(shown[-1].created_at), str(shown[-1].id)) if len(rows) > limit and shown else None
+    return views_of(tx, shown, view), more
+
+
+# --- what games read (A4) --------------------------------------------------------------------------------------------
+
+_STATUSES_OF_GAMES = {
+    "pending": (rules.PENDING, rules.STARTING),
+    "live": (rules.LIVE,),
+    "finished": (rules.FINISHED,),
+    "aborted": (rules.ABORTED,),
+}
+
+
+def game_is_shut(tx: Tx, game_id: str) -> bool:
+    """True for a suspended game without live matches: it has nothing left to ask for."""
+    game = games.game(tx, game_id)
+    if game is None:
+        return True
+    return game.vetting == "suspended" and not store.ids_of(tx, status=rules.LIVE, game_id=game_id)
+
+
+def list_for_game(
+    tx: Tx, game_id: str, status: str | None, user_id: str | None, after: tuple[int, str] | None, limit: int
+) -> tuple[list[contract.GameMatch], tuple[int, str] | None]:
+    """A game's matches, oldest first."""
+    statuses = _STATUSES_OF_GAMES[status] if status is not None else None
+    rows = store.page_for_game(tx, game_id, statuses, user_id, after, limit + 1)
+    return page(tx, rows, limit, views.game_match)
+
+
+def read_for_game(tx: Tx, game_id: str, match_id: str) -> contract.GameMatch:
+    row = store.get(tx, [match_id]).get(match_id)
+    if row is None or row.game_id != game_id:
+        raise NotFound("There is no such match of this game.")
+    found: contract.GameMatch = views_of(tx, [row], views.game_match)[0]
+    return found

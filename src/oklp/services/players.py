@@ -1,0 +1,204 @@
+"""Players: signing up, profiles, finding one another; suspending and reinstating."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from babel import Locale
+
+from oklp import contract
+from oklp.domain import matches as rules
+from oklp.errors import Conflict, FieldError, NameTaken, NotFound, invalid
+from oklp.services import ledger, matches, views
+from oklp.settings import Settings
+from oklp.storage import events
+from oklp.storage import ledger as ledger_store
+from oklp.storage import matches as match_store
+from oklp.storage import players as store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+COUNTRIES = frozenset(code for code in map(str, Locale("en").territories) if code.isalpha() and len(code) == 2) - {
+    "ZZ",
+    "XA",
+    "XB",
+}
+
+
+def taken(field: str, message: str) -> NameTaken:
+    return NameTaken(f"{field}: {message}", errors=(FieldError(field, message),))
+
+
+def age_years(date_of_birth: date, today: date) -> int:
+    before_birthday = (today.month, today.day) < (date_of_birth.month, date_of_birth.day)
+    return today.year - date_of_birth.year - before_birthday
+
+
+def check_sign_up(settings: Settings, request: contract.SignUp, now: int) -> None:
+    """What can be refused before a password is hashed: age and country."""
+    today = datetime.fromtimestamp(now / 1000, UTC).date()
+    if request.date_of_birth > today or request.date_of_birth.year < 1900:
+        raise invalid("date_of_birth", "is not a date of birth")
+    if age_years(request.date_of_birth, today) < settings.minimum_age_years:
+        raise invalid("date_of_birth", f"players must be at least {settings.minimum_age_years} years old")
+    if request.country not in COUNTRIES:
+        raise invalid("country", "is not an ISO 3166-1 alpha-2 code")
+
+
+def sign_up(
+    tx: Tx, settings: Settings, user_id: str, request: contract.SignUp, password_hash: str, now: int
+) -> contract.Player:
+    """A new player. In the sandbox players are verified at once. Raises NameTaken."""
+    _insert(
+        tx,
+        user_id,
+        request.username,
+        password_hash,
+        now,
+        email=request.email,
+        email_key=request.email.lower(),
+        date_of_birth=request.date_of_birth.isoformat(),
+        country=request.country,
+        verified=settings.sandbox,
+    )
+    ledger_store.ensure_balances(tx, [(user_id, settings.currency)])
+    return contract.Player(user_id=user_id, username=request.username)
+
+
+def create(
+    tx: Tx, settings: Settings, user_id: str, username: str, password_hash: str, grant: tuple[str, int] | None, now: int
+) -> None:
+    """A player made by the operator's command line: adult and verified; `grant` is (id, play money)."""
+    _insert(
+        tx,
+        user_id,
+        username,
+        password_hash,
+        now,
+        email="",
+        email_key=None,
+        date_of_birth="1970-01-01",
+        country="ZZ",
+        verified=True,
+    )
+    ledger_store.ensure_balances(tx, [(user_id, settings.currency)])
+    if grant is not None:
+        ledger.grant(tx, grant[0], user_id, grant[1], settings.currency, now)
+
+
+def _insert(tx: Tx, user_id: str, username: str, password_hash: str, now: int, **values: Any) -> None:
+    if store.person_by_name(tx, "player", username.lower()) is not None:
+        raise taken("username", "is taken")
+    if values["email_key"] is not None and store.player_by_email(tx, values["email_key"]) is not None:
+        raise taken("email", "is in use")
+    with tx.refusing(taken("username", "or e-mail was taken a moment ago")):
+        store.insert_person(
+            tx,
+            "player",
+            id=user_id,
+            username=username,
+            username_key=username.lower(),
+            password_hash=password_hash,
+            status="active",
+            created_at=now,
+            **values,
+        )
+
+
+def profile_of(row: Row) -> contract.Profile:
+    return contract.Profile(
+        user_id=row.id,
+        username=row.username,
+        email=row.email,
+        country=row.country,
+        date_of_birth=date.fromisoformat(row.date_of_birth),
+        status=row.status,
+        verified=row.verified,
+        created_at=views.when(row.created_at),
+    )
+
+
+def profile(tx: Tx, user_id: str) -> contract.Profile:
+    row = store.person(tx, "player", user_id)
+    if row is None:
+        raise NotFound("There is no such player.")
+    return profile_of(row)
+
+
+def search(tx: Tx, query: str, limit: int) -> contract.PlayerPage:
+    """Active players whose username starts with `query`, without regard to case."""
+    rows = store.search(tx, query.lower(), limit)
+    return contract.PlayerPage(players=[contract.Player(user_id=row.id, username=row.username) for row in rows])
+
+
+def game_user(tx: Tx, game_id: str, user_id: str) -> contract.GameUser:
+    """A player as a game may see him: only one who is or was in its matches (A4)."""
+    row = store.by_ids(tx, [user_id]).get(user_id)
+    if row is None or not store.shares_a_match(tx, game_id, user_id):
+        raise NotFound("There is no such player in this game's matches.")
+    return contract.GameUser(user_id=row.id, username=row.username)
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+def act(
+    tx: Tx, settings: Settings, actor: str, user_id: str, request: contract.PlayerAction, now: int
+) -> contract.Profile:
+    """Suspend (his pending matches are aborted, live ones go on, winnings are held), reinstate or verify a player."""
+    row = store.lock_player(tx, user_id)
+    if row is None:
+        raise NotFound("There is no such player.")
+    if request.action == "verify":
+        store.update_player(tx, user_id, verified=True)
+    else:
+        _set_status(tx, settings, row, request, now)
+    events.insert_audit(
+        tx,
+        at=now,
+        actor=actor,
+        action=f"player.{request.action}",
+        subject=f"player:{user_id}",
+        reason=request.reason,
+        detail="{}",
+    )
+    return profile(tx, user_id)
+
+
+def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAction, now: int) -> None:
+    suspend = request.action == "suspend"
+    if (row.status == "suspended") == suspend:
+        raise Conflict(f"The player is {row.status} already.")
+    store.update_player(
+        tx,
+        row.id,
+        status="suspended" if suspend else "active",
+        status_reason=request.reason if suspend else None,
+    )
+    ledger_store.hold_winnings_of(tx, row.id, suspend)
+    if suspend:
+        pending = match_store.ids_of(tx, status=rules.PENDING, user_id=row.id)
+        matches.abort(tx, settings, pending, "player-suspended", "A player of this match was suspended.", now)
+
+
+def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.OperatorPlayer:
+    row = store.person(tx, "player", user_id)
+    if row is None:
+        raise NotFound("There is no such player.")
+    held = [
+        contract.HeldWinning(match_id=h.match_id, amount=h.amount, currency=h.currency, state=h.state)
+        for h in ledger_store.held_of(tx, user_id)
+    ]
+    return contract.OperatorPlayer(
+        **profile_of(row).model_dump(),
+        balances=ledger.wallet(tx, user_id, settings.currency).balances,
+        held_winnings=held,
+        status_reason=row.status_reason,
+    )
+
+
+def operator_page(tx: Tx, query: str, after: str, limit: int) -> tuple[contract.OperatorPlayerPage, str | None]:
+    rows = store.page(tx, query.lower(), after, limit + 1)
+    more = rows[limit - 1].username_key if len(rows) > limit else None
+    return contract.OperatorPlayerPage(players=[profile_of(row) for row in rows[:limit]]), more

@@ -1,0 +1,307 @@
+"""Results: reported by games, settled by operators, or missing at the deadline; and the payout (A7; design, 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from oklp import contract
+from oklp.domain import ledger as books
+from oklp.domain import matches as rules
+from oklp.domain.ledger import PostingSet
+from oklp.domain.payouts import Payout, entry_pot, pay_out
+from oklp.domain.results import Ranking, Roster, RosterTeam, check_player, rank_reported, rank_scored
+from oklp.errors import InvariantBroken, NotFound, OklpError, invalid
+from oklp.services import ledger, matches
+from oklp.settings import Settings
+from oklp.storage import events
+from oklp.storage import ledger as ledger_store
+from oklp.storage import matches as store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+MAX_REFUSED = 100
+WHOLE_MATCH = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A game's report, as it came."""
+
+    game_id: str
+    request: contract.FinishRequest
+    now: int
+
+
+class _Ended(NamedTuple):
+    """A match that a batch ends: its row, ranking and payout, and what it was ended by."""
+
+    row: Row
+    seats: dict[str, str]
+    ranking: Ranking
+    payout: Payout
+    result_hash: str | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A match while a batch of reports is decided."""
+
+    row: Row
+    roster: Roster
+    seats: dict[str, str]  # user → seat
+    status: str
+    result_hash: str | None
+    scores: dict[str, int] | None  # asynchronous: user → accepted score
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    matches: dict[str, _Open]
+    ended: list[_Ended] = field(default_factory=list)
+    results: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: list[tuple[Any, ...]] = field(default_factory=list)
+    progressed: list[str] = field(default_factory=list)
+
+
+def canonical(request: contract.FinishRequest) -> tuple[str, str]:
+    """A result as text that is the same for the same result, however its lists are ordered; and its SHA-256."""
+    body: dict[str, Any] = {"participants": [[p.id, p.score] for p in sorted(request.participants, key=lambda p: p.id)]}
+    if request.teams is not None:
+        body["teams"] = [[t.id, t.score, t.ranking, t.forfeit] for t in sorted(request.teams, key=lambda t: t.id)]
+    text = json.dumps(body, separators=(",", ":"))
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | OklpError]:
+    """Take reports, pay out the matches they end. Set-based: two reports on one match are decided in order.
+
+    Refusals are outcomes: NotFound (unknown, or another game's), WrongState (pending, aborted), MatchStarting,
+    InvalidRequest (roster, ranks, mode).
+    """
+    batch = _load(tx, [report.request.match_id for report in reports])
+    outcomes: list[contract.FinishAnswer | OklpError] = []
+    for report in reports:
+        try:
+            outcomes.append(_decide(batch, report))
+        except InvariantBroken:
+            raise
+        except OklpError as refusal:
+            outcomes.append(refusal)
+    _write(tx, batch, reports[0].now)
+    return outcomes
+
+
+def _load(tx: Tx, match_ids: Sequence[str]) -> _Batch:
+    rows = store.lock_rules(tx, match_ids)
+    scored = [key for key, row in rows.items() if row.mode == "async" and row.roster is not None]
+    results = store.results_of(tx, scored)
+    opened = {}
+    for key, row in rows.items():
+        frozen = json.loads(row.roster) if row.roster is not None else []
+        known = results.get(key, {})
+        opened[key] = _Open(
+            row=row,
+            roster=tuple(RosterTeam(team, tuple(member[0] for member in members)) for team, members in frozen),
+            seats={member[0]: member[1] for _, members in frozen for member in members},
+            status=row.status,
+            result_hash=row.result_hash,
+            scores={user: int(each.score) for user, each in known.items() if user != WHOLE_MATCH}
+            if row.mode == "async"
+            else None,
+            hashes={user: each.body_hash for user, each in known.items()},
+        )
+    return _Batch(opened)
+
+
+def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
+    match = batch.matches.get(report.request.match_id)
+    if match is None or match.row.game_id != report.game_id:
+        raise NotFound("There is no such match of this game.")
+    rules.permit(match.status, "report")
+    decide = _decide_sync if match.row.mode == "sync" else _decide_async
+    accepted = decide(batch, match, report)
+    return contract.FinishAnswer.model_construct(
+        match_id=match.row.id, accepted=accepted, match_status=rules.as_game_sees(match.status)
+    )
+
+
+def _decide_sync(batch: _Batch, match: _Open, report: Report) -> bool:
+    request = report.request
+    if request.teams is None:
+        raise invalid("teams", "this game is in sync mode: one result for the whole match, with its teams, is expected")
+    participants = [(each.id, each.score) for each in request.participants]
+    teams = [(each.id, each.score, each.ranking, each.forfeit) for each in request.teams]
+    ranking = rank_reported(match.roster, participants, teams)
+    text, digest = canonical(request)
+    if match.status == rules.FINISHED:
+        if match.result_hash == digest:
+            return True
+        batch.refused.append((match.row.id, digest, text, "A result was accepted before this one.", report.now))
+        return False
+    batch.results.append((match.row.id, WHOLE_MATCH, 1, None, text, digest, report.now))
+    _end(batch, match, ranking, digest)
+    return True
+
+
+def _decide_async(batch: _Batch, match: _Open, report: Report) -> bool:
+    request = report.request
+    if request.teams is not None:
+        raise invalid("teams", "this game is in async mode: one result per player, without teams, is expected")
+    if len(request.participants) != 1:
+        raise invalid("participants", "this game is in async mode: one result per player is expected")
+    if match.scores is None:
+        raise InvariantBroken(f"match {match.row.id} is asynchronous and has no scores")
+    each = request.participants[0]
+    check_player(match.roster, each.id, "participants.0.id")
+    text, digest = canonical(request)
+    if each.id in match.scores or match.status == rules.FINISHED:
+        if match.hashes.get(each.id) == digest:
+            return True
+        batch.refused.append((match.row.id, digest, text, "This player's result was in already.", report.now))
+        return False
+    match.scores[each.id] = each.score
+    match.hashes[each.id] = digest
+    batch.results.append((match.row.id, each.id, 1, each.score, text, digest, report.now))
+    if len(match.scores) == len(match.seats):
+        _end(batch, match, rank_scored(match.roster, match.scores, match.row.score_order), None)
+    else:
+        batch.progressed.append(match.row.id)
+    return True
+
+
+def _end(batch: _Batch, match: _Open, ranking: Ranking, result_hash: str | None) -> None:
+    row = match.row
+    shares = json.loads(row.prize_shares_bps) if row.prize_shares_bps else None
+    pot = entry_pot(row.entry_fee, len(match.seats))
+    if row.escrow != pot:
+        raise InvariantBroken(f"match {row.id} holds {row.escrow} and its players paid {pot}")
+    payout = pay_out(pot, row.fee_bps, row.studio_share_bps, shares, ranking)
+    match.status = rules.FINISHED
+    match.result_hash = result_hash
+    batch.ended.append(_Ended(row, match.seats, ranking, payout, result_hash))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _write(tx: Tx, batch: _Batch, now: int) -> None:
+    store.insert_results(tx, batch.results)
+    if batch.refused:
+        _keep_refused(tx, batch.refused)
+    _pay(tx, batch.ended, now)
+    told = [(match_id, now) for match_id in dict.fromkeys([*batch.progressed, *(e.row.id for e in batch.ended)])]
+    events.insert(tx, [("match", match_id, None, at) for match_id, at in told])
+
+
+def _keep_refused(tx: Tx, refused: list[tuple[Any, ...]]) -> None:
+    """Keep conflicting results for the operator, each once, up to a bound a match."""
+    unique = {(row[0], row[1]): row for row in refused}
+    counts = store.refused_counts(tx, [row[0] for row in refused])
+    kept = []
+    for match_id, digest in sorted(unique):
+        if counts.get(match_id, 0) < MAX_REFUSED:
+            counts[match_id] = counts.get(match_id, 0) + 1
+            kept.append(unique[match_id, digest])
+    store.insert_refused(tx, kept)
+
+
+def _pay(tx: Tx, ended: Sequence[_Ended], now: int) -> None:
+    """Settle: escrow → fees, studio, prizes (or back to everyone), and the matches are over."""
+    if not ended:
+        return
+    winners = {user for each in ended for user in (each.seats if each.payout.refunds else dict(each.payout.prizes))}
+    balances = ledger.lock(tx, winners) if any(each.payout.pot for each in ended) else {}
+    sets: list[PostingSet] = []
+    held: list[tuple[str, str, int, str]] = []
+    rows = []
+    for each in ended:
+        row, payout = each.row, each.payout
+        if payout.pot and payout.refunds:
+            sets.extend(
+                books.refund(row.id, seat, user, row.entry_fee, row.currency) for user, seat in each.seats.items()
+            )
+        elif payout.pot:
+            suspended = {
+                user for user, _ in payout.prizes if (b := balances.get((user, row.currency))) is not None and b.held
+            }
+            held.extend((row.id, user, prize, row.currency) for user, prize in payout.prizes if user in suspended)
+            sets.append(
+                books.settle(
+                    row.id,
+                    row.currency,
+                    payout.pot,
+                    payout.platform_fee,
+                    row.studio_id,
+                    payout.studio_fee,
+                    payout.prizes,
+                    suspended,
+                )
+            )
+        rows.append((rules.FINISHED, now, each.result_hash, _outcome(each), None, None, row.id))
+    escrows = ledger.post(tx, sets, now)
+    for each in ended:
+        if each.row.escrow + escrows.get(each.row.id, 0) != 0:
+            raise InvariantBroken(f"match {each.row.id} ends with {each.row.escrow} in escrow, {escrows} posted")
+    store.set_over(tx, rows)
+    ledger_store.insert_held(tx, held)
+
+
+def _outcome(each: _Ended) -> str:
+    ranking = each.ranking
+    return json.dumps(
+        {
+            "teams": [
+                {"id": team.team_id, "score": team.score, "ranking": team.ranking, "forfeit": team.forfeit}
+                for team in ranking.teams
+            ],
+            "scores": dict(ranking.scores),
+            "winnings": [{"user_id": user, "amount": amount} for user, amount in each.payout.prizes],
+        },
+        separators=(",", ":"),
+    )
+
+
+# --- deadlines and operators -----------------------------------------------------------------------------------------
+
+
+def close_overdue(tx: Tx, settings: Settings, now: int, limit: int) -> int:
+    """Matches whose results are due: asynchronous ones rank the missing last; without any result, all is refunded."""
+    match_ids = store.ids_overdue(tx, rules.LIVE, now, limit)
+    if not match_ids:
+        return 0
+    batch = _load(tx, match_ids)
+    nothing = []
+    for match_id in match_ids:
+        match = batch.matches[match_id]
+        if match.scores:
+            _end(batch, match, rank_scored(match.roster, match.scores, match.row.score_order), None)
+        else:
+            nothing.append(match_id)
+    _write(tx, batch, now)
+    matches.abort(tx, settings, nothing, "no-results", "No result came in time.", now)
+    return len(match_ids)
+
+
+def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> Mapping[str, Any]:
+    """An operator ends a live match with a result of his own. Returns what is worth auditing."""
+    batch = _load(tx, [match_id])
+    match = batch.matches.get(match_id)
+    if match is None:
+        raise NotFound("There is no such match.")
+    rules.permit(match.status, "settle")
+    scores = {each.id: each.score for each in request.participants}
+    for user in match.seats:
+        scores.setdefault(user, (match.scores or {}).get(user, 0))
+    teams = [(each.id, each.score, each.ranking, each.forfeit) for each in request.teams]
+    ranking = rank_reported(match.roster, list(scores.items()), teams)
+    text = json.dumps({"settled": [list(team) for team in teams], "scores": scores})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    batch.results.append((match_id, WHOLE_MATCH, 1, None, text, digest, now))
+    _end(batch, match, ranking, digest)
+    _write(tx, batch, now)
+    return {"ranking": [[team.team_id, team.ranking] for team in ranking.teams], "prizes": batch.ended[0].payout.prizes}

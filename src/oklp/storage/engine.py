@@ -1,0 +1,456 @@
+"""The database: lanes over SQLite or PostgreSQL, their connections, and waking across nodes.
+
+Order of commits. Sequences are drawn before a commit and may become visible out of order, so whoever reads "all rows
+after N" would miss one that was committed late. Each write transaction therefore has a `number`: on PostgreSQL its
+transaction id plus an offset (kept in `platform`, so that a dump restored into a young cluster still counts up), on
+SQLite, where one writer commits at a time, a plain count. Rows below `horizon()` are all visible, for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
+
+import psycopg
+import sqlalchemy as sa
+
+from oklp.errors import Conflict, InvariantBroken, OklpError
+from oklp.storage import migrations
+from oklp.storage.lanes import Job, Lane, LaneObserver
+from oklp.storage.tx import Tx
+
+__all__ = ["Database", "SilentObserver", "Tx", "connectable", "horizon", "inspect_database", "migrate"]
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+J = TypeVar("J")
+
+Listener = Callable[[set[str], Sequence[Any]], None]
+
+BUSY_TIMEOUT_MS = 30_000
+STATEMENT_TIMEOUT_MS = 30_000
+CHANNEL = "oklp"
+POLL_SECONDS = 0.1
+TOPICS = frozenset({"deliveries", "events", "games", "keys"})
+
+
+class SilentObserver:
+    """Observes lanes for nobody."""
+
+    def batch(self, lane: str, size: int, seconds: float) -> None: ...
+
+    def retried(self, lane: str) -> None: ...
+
+
+def connectable(url: str) -> sa.Engine:
+    """An engine whose connections are in autocommit: lanes say BEGIN and COMMIT themselves.
+
+    SQLite: WAL, `synchronous=FULL`, foreign keys, 30 s busy time-out. PostgreSQL: psycopg 3, bounded statements.
+    """
+    if url.startswith("sqlite:"):
+        path = url.removeprefix("sqlite:///")
+        if path and path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(
+            url,
+            poolclass=sa.pool.NullPool,
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
+            isolation_level="AUTOCOMMIT",
+        )
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    for prefix in ("postgresql://", "postgres://"):
+        url = url.replace(prefix, "postgresql+psycopg://", 1)
+    return sa.create_engine(
+        url,
+        poolclass=sa.pool.NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "application_name": "oklp",
+            "options": (
+                f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=10000 -c timezone=UTC"
+                " -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning"
+            ),
+        },
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-16000")
+    cursor.close()
+
+
+def horizon(tx: Tx) -> int:
+    """Every row with a smaller `tx_number` is committed and visible; no such row will be added."""
+    if tx.postgres:
+        return int(
+            tx.driver(
+                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (SELECT tx_number_offset FROM platform)"
+            ).scalar_one()
+        )
+    # In a write transaction its own number: what it has yet to write is no more visible than what it has written.
+    return tx.number or int(tx.driver("SELECT coalesce(max(number), 0) + 1 FROM operations").scalar_one())
+
+
+class DatabaseState(NamedTuple):
+    """What is at an address: no schema yet, an older one, or the current one; and whose database it is."""
+
+    initialised: bool
+    current: bool
+    sandbox: bool | None
+
+
+def inspect_database(url: str) -> DatabaseState:
+    """Look without changing anything (a missing SQLite file stays missing)."""
+    if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:///")).exists():
+        return DatabaseState(initialised=False, current=False, sandbox=None)
+    engine = connectable(url)
+    try:
+        with engine.connect() as connection:
+            if not sa.inspect(connection).has_table("platform"):
+                return DatabaseState(initialised=False, current=False, sandbox=None)
+            sandbox = connection.exec_driver_sql("SELECT sandbox FROM platform").scalar()
+            current = migrations.schema_is_current(connection)
+            return DatabaseState(True, current, None if sandbox is None else bool(sandbox))
+    finally:
+        engine.dispose()
+
+
+def migrate(url: str, *, sandbox: bool, now: int | None = None) -> None:
+    """Bring a database to the current schema and mark whose it is (contract section B6).
+
+    Raises Conflict when it is marked as the other mode's: play money and money never share a database.
+    """
+    state = inspect_database(url)
+    if state.sandbox is not None:
+        _check_mode(state.sandbox, sandbox)
+    engine = connectable(url)
+    try:
+        with engine.connect() as connection:
+            migrations.migrate(connection)
+            connection.execute(
+                sa.text(
+                    "INSERT INTO platform (id, sandbox, tx_number_offset, created_at)"
+                    " VALUES (1, :sandbox, 0, :now) ON CONFLICT (id) DO NOTHING"
+                ),
+                {"sandbox": sandbox, "now": int(time.time() * 1000) if now is None else now},
+            )
+            marked = connection.exec_driver_sql("SELECT sandbox FROM platform").scalar_one()
+            _check_mode(bool(marked), sandbox)  # somebody may have been faster
+    finally:
+        engine.dispose()
+
+
+def _check_mode(marked: bool, sandbox: bool) -> None:
+    if marked != sandbox:
+        whose = "a sandbox" if marked else "a production"
+        raise Conflict(f"This is {whose} database, and the server runs in the other mode.")
+
+
+class _WriteSessions:
+    """How the write lane begins and ends a transaction."""
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int], wake: Listener, node: str):
+        self._engine = engine
+        self._clock = clock
+        self._wake = wake
+        self._node = node
+        if engine.dialect.name == "postgresql":
+            self._begin = "BEGIN"
+            self._claim = (
+                "INSERT INTO operations (number, id, at) SELECT pg_current_xact_id()::text::bigint + tx_number_offset,"
+                " %(id)s, %(at)s FROM platform ON CONFLICT (id) DO NOTHING RETURNING number"
+            )
+        else:
+            self._begin = "BEGIN IMMEDIATE"
+            self._claim = (
+                "INSERT INTO operations (number, id, at) SELECT coalesce(max(number), 0) + 1, :id, :at FROM operations"
+                " WHERE true ON CONFLICT (id) DO NOTHING RETURNING number"
+            )
+
+    def connect(self) -> sa.Connection:
+        connection = self._engine.connect()
+        try:
+            if connection.dialect.name == "postgresql":
+                _keep_numbers_rising(connection)
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        return connection
+
+    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
+        connection.exec_driver_sql(self._begin)
+        claimed = connection.exec_driver_sql(self._claim, {"id": operation_id, "at": self._clock()}).first()
+        if claimed is not None:
+            return int(claimed[0])
+        if connection.execute(_OPERATION, {"id": operation_id}).first() is None:
+            raise InvariantBroken("the database is not marked as anybody's: it was not migrated to the end")
+        return None
+
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
+        if connection.dialect.name == "postgresql" and _has_failed(connection):
+            # PostgreSQL would answer COMMIT by rolling back, and not call it an error.
+            raise InvariantBroken("a use case went on after a statement of its had failed")
+        if topics and connection.dialect.name == "postgresql":
+            payload = f"{self._node} {' '.join(sorted(topics))}"
+            connection.exec_driver_sql(
+                "SELECT pg_notify(%(channel)s, %(payload)s)", {"channel": CHANNEL, "payload": payload}
+            )
+        connection.exec_driver_sql("COMMIT")
+
+    def rollback(self, connection: sa.Connection, set_based: bool) -> None:
+        if not (connection.dialect.name == "sqlite" and not _in_transaction(connection)):
+            connection.exec_driver_sql("ROLLBACK")
+
+    def committed(self, topics: set[str], handoffs: list[Any]) -> None:
+        self._wake(topics, handoffs)
+
+
+class _ReadSessions:
+    """A read lane: one statement for a set, in autocommit; one snapshot for a batch of single reads."""
+
+    def __init__(self, engine: sa.Engine, statement_timeout_ms: int | None = None):
+        self._engine = engine
+        self._statement_timeout_ms = statement_timeout_ms
+        postgres = engine.dialect.name == "postgresql"
+        self._begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if postgres else "BEGIN"
+
+    def connect(self) -> sa.Connection:
+        connection = self._engine.connect()
+        if self._statement_timeout_ms is not None and connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET statement_timeout = {self._statement_timeout_ms}")
+        return connection
+
+    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
+        if not set_based:
+            connection.exec_driver_sql(self._begin)
+        return 0
+
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
+        if not set_based:
+            connection.exec_driver_sql("COMMIT")
+
+    def rollback(self, connection: sa.Connection, set_based: bool) -> None:
+        if connection.dialect.name == "postgresql" or _in_transaction(connection):
+            connection.exec_driver_sql("ROLLBACK")
+
+    def committed(self, topics: set[str], handoffs: list[Any]) -> None: ...
+
+
+def _in_transaction(connection: sa.Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
+
+
+def _has_failed(connection: sa.Connection) -> bool:
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    return driver.pgconn.transaction_status == psycopg.pq.TransactionStatus.INERROR
+
+
+_OPERATION = sa.text("SELECT number FROM operations WHERE id = :id")
+
+# How far the next number would be below those already given. A snapshot sees no transaction at or above its xmax, so
+# this is never above zero while one cluster counts, however many nodes are writing.
+_GAP = (
+    "SELECT coalesce((SELECT max(number) FROM operations), 0) + 1"
+    " - pg_snapshot_xmax(pg_current_snapshot())::text::bigint - tx_number_offset FROM platform"
+)
+
+
+def _keep_numbers_rising(connection: sa.Connection) -> None:
+    """After a restore into another cluster, transaction ids start low again: lift the offset above what is stored."""
+    if not sa.inspect(connection).has_table("operations") or (connection.exec_driver_sql(_GAP).scalar() or 0) <= 0:
+        return
+    # Nodes that start together must not lift twice: horizons would run ahead of those already writing.
+    connection.exec_driver_sql("BEGIN")
+    connection.exec_driver_sql("SELECT id FROM platform FOR UPDATE")
+    gap = connection.exec_driver_sql(_GAP).scalar_one()
+    connection.execute(
+        sa.text("UPDATE platform SET tx_number_offset = tx_number_offset + :gap WHERE :gap > 0"), {"gap": gap}
+    )
+    connection.exec_driver_sql("COMMIT")
+
+
+class Database:
+    """A database opened for service: a write lane, a read lane for what is hot, one for all other reads.
+
+    `write`, `read` and their set-based forms are awaited on an event loop; `run` is for threads without one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int],
+        queue_limit: int = 2_000,
+        batch_limit: int = 256,
+        observer: LaneObserver | None = None,
+        new_operation_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.url = url
+        self.node = uuid.uuid4().hex[:12]
+        self.engine = connectable(url)
+        self.postgres = self.engine.dialect.name == "postgresql"
+        self._listeners: list[Listener] = []
+        observer = observer or SilentObserver()
+
+        def lane(name: str, sessions: Any) -> Lane:
+            return Lane(
+                name,
+                sessions,
+                new_operation_id,
+                queue_limit=queue_limit,
+                batch_limit=batch_limit,
+                observer=observer,
+            )
+
+        self.write_lane = lane("write", _WriteSessions(self.engine, clock, self.wake, self.node))
+        self.read_lane = lane("read", _ReadSessions(self.engine))
+        self.browse_lane = lane("browse", _ReadSessions(self.engine))
+        self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
+        self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane)
+        for each in self._lanes:
+            each.start()
+
+    # --- waking ---
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener(topics, handoffs)` after commits, here or (topics alone) on another node.
+
+        From any thread; it must return at once.
+        """
+        self._listeners.append(listener)
+
+    def wake(self, topics: set[str], handoffs: Sequence[Any] = ()) -> None:
+        for listener in self._listeners:
+            try:
+                listener(topics, handoffs)
+            except Exception:  # a listener whose loop is closed must not keep the others from hearing
+                log.exception("a listener failed")
+
+    async def watch(self) -> None:
+        """Hear commits of other processes until cancelled: LISTEN on PostgreSQL, `data_version` on SQLite."""
+        while True:
+            try:
+                await (self._watch_postgres() if self.postgres else self._watch_sqlite())
+            except (psycopg.Error, sqlite3.Error, OSError) as error:
+                log.warning("listening to other nodes failed, trying again: %r", error)
+            await asyncio.sleep(1)
+
+    async def _watch_postgres(self) -> None:
+        url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            self.wake(set(TOPICS))  # whatever was said while nobody listened
+            async for notification in connection.notifies():
+                node, *topics = notification.payload.split()
+                if node != self.node:
+                    self.wake(set(topics))
+
+    async def _watch_sqlite(self) -> None:
+        connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=1)
+        try:
+            seen = None
+            while True:
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:
+                    if seen is not None:
+                        self.wake(set(TOPICS))
+                    seen = version
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            connection.close()
+
+    # --- work ---
+
+    async def write(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `fn(tx, *args)` in the write lane; the result is on disk when this returns. Raises what `fn` raises."""
+        return await self._submit(self.write_lane, fn, args, kwargs)
+
+    async def write_set(self, fn: Callable[[Tx, Sequence[J]], Sequence[T | OklpError]], job: J) -> T:
+        """Run a set-based use case for one job, together with whatever else is queued for it."""
+        return cast(T, await self._submit_set(self.write_lane, fn, job))
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._submit(self.browse_lane, fn, args, kwargs)
+
+    async def read_set(self, fn: Callable[[Tx, Sequence[J]], Sequence[T | OklpError]], job: J) -> T:
+        return cast(T, await self._submit_set(self.read_lane, fn, job))
+
+    async def report(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A long read on one snapshot, out of everybody's way."""
+        return await self._submit(self.report_lane, fn, args, kwargs)
+
+    def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write` for a thread without an event loop (the command line, tests)."""
+        return self._wait(self.write_lane, fn, args, kwargs, set_based=False)
+
+    def run_set(self, fn: Callable[[Tx, Sequence[J]], Sequence[T | OklpError]], job: J) -> T:
+        return cast(T, self._wait(self.write_lane, fn, (job,), {}, set_based=True))
+
+    def run_report(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait(self.report_lane, fn, args, kwargs, set_based=False)
+
+    def _wait(
+        self, lane: Lane, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], *, set_based: bool
+    ) -> T:
+        job = Job(_bind(fn, kwargs), args, set_based)
+        job.waiter = Future()
+        lane.submit(job)
+        result: T = job.waiter.result()
+        return result
+
+    async def _submit(self, lane: Lane, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        job = Job(_bind(fn, kwargs), args, False)
+        job.loop = asyncio.get_running_loop()
+        job.future = job.loop.create_future()
+        lane.submit(job)
+        # A caller that goes away does not undo the work: the job runs, and its answer is dropped.
+        result: T = await job.future
+        return result
+
+    async def _submit_set(self, lane: Lane, fn: Callable[..., Any], argument: Any) -> Any:
+        job = Job(fn, (argument,), True)
+        job.loop = asyncio.get_running_loop()
+        job.future = job.loop.create_future()
+        lane.submit(job)
+        return await job.future
+
+    def close(self) -> None:
+        """Finish what is queued, then close. From any thread but a lane's."""
+        closers = [threading.Thread(target=lane.close) for lane in self._lanes]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join()
+        self.engine.dispose()
+
+
+def _bind(fn: Callable[..., T], kwargs: dict[str, Any]) -> Callable[..., T]:
+    if not kwargs:
+        return fn
+
+    def bound(tx: Tx, *args: Any) -> T:
+        return fn(tx, *args, **kwargs)
+
+    return bound

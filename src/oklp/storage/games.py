@@ -1,0 +1,145 @@
+"""Studios, games, their secrets; signing keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema, sets
+from oklp.storage.tx import Row, Tx
+
+
+def insert_studio(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.studios.insert(), values)
+
+
+def studio(tx: Tx, studio_id: str) -> Row | None:
+    return tx.row(sa.select(schema.studios).where(schema.studios.c.id == studio_id))
+
+
+def members_of(tx: Tx, studio_id: str) -> Sequence[Row]:
+    m = schema.members
+    return tx.rows(sa.select(m).where(m.c.studio_id == studio_id).order_by(m.c.created_at, m.c.id))
+
+
+def insert_game(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.games.insert(), values)
+
+
+def update_game(tx: Tx, game_id: str, **values: Any) -> None:
+    tx.execute(schema.games.update().where(schema.games.c.id == game_id).values(**values))
+
+
+def _with_studio() -> sa.Select[Any]:
+    g, s = schema.games, schema.studios
+    return sa.select(g, s.c.name.label("studio_name")).join(s, s.c.id == g.c.studio_id)
+
+
+def game(tx: Tx, game_id: str) -> Row | None:
+    return tx.row(_with_studio().where(schema.games.c.id == game_id))
+
+
+def lock_game(tx: Tx, game_id: str) -> Row | None:
+    return tx.row(_with_studio().where(schema.games.c.id == game_id).with_for_update(of=schema.games))
+
+
+def share_game(tx: Tx, game_id: str) -> Row | None:
+    """The game, locked against a change of its state, but not against others who share it."""
+    return tx.row(_with_studio().where(schema.games.c.id == game_id).with_for_update(of=schema.games, read=True))
+
+
+def games_by_id(tx: Tx, game_ids: Sequence[str]) -> dict[str, Row]:
+    rows = sets.select_in(tx, "SELECT * FROM games WHERE id {in}", sorted(set(game_ids)))
+    return {row.id: row for row in rows}
+
+
+def games_of_studio(tx: Tx, studio_id: str) -> Sequence[Row]:
+    g = schema.games
+    return tx.rows(_with_studio().where(g.c.studio_id == studio_id).order_by(g.c.created_at, g.c.id))
+
+
+def approved(tx: Tx, after: str, limit: int) -> Sequence[Row]:
+    g = schema.games
+    return tx.rows(_with_studio().where(g.c.vetting == "approved", g.c.id > after).order_by(g.c.id).limit(limit))
+
+
+def by_vetting(tx: Tx, vetting: str | None, after: str, limit: int) -> Sequence[Row]:
+    g = schema.games
+    statement = _with_studio().where(g.c.id > after)
+    if vetting is not None:
+        statement = statement.where(g.c.vetting == vetting)
+    return tx.rows(statement.order_by(g.c.id).limit(limit))
+
+
+def templates(tx: Tx) -> Sequence[Row]:
+    return tx.rows(sa.select(schema.games.c.id, schema.games.c.launch_urls))
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def insert_secret(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.game_secrets.insert(), values)
+
+
+def expire_secrets(tx: Tx, game_id: str, expires_at: int) -> None:
+    """The secrets in use until now work until `expires_at`; those already expiring keep their earlier end."""
+    s = schema.game_secrets
+    tx.execute(s.update().where(s.c.game_id == game_id, s.c.expires_at.is_(None)).values(expires_at=expires_at))
+
+
+def secrets_of(tx: Tx, game_ids: Sequence[str], kind: str, now: int) -> dict[str, list[str]]:
+    """Values of the secrets that work now, newest first, by game."""
+    rows = sets.select_in(
+        tx,
+        "SELECT game_id, kind, value, created_at, expires_at FROM game_secrets WHERE game_id {in}"
+        " ORDER BY created_at DESC, id",
+        sorted(set(game_ids)),
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.kind == kind and (row.expires_at is None or row.expires_at > now):
+            found.setdefault(row.game_id, []).append(row.value)
+    return found
+
+
+# --- signing keys ----------------------------------------------------------------------------------------------------
+
+
+def signing_keys(tx: Tx) -> Sequence[Row]:
+    k = schema.signing_keys
+    return tx.rows(sa.select(k).order_by(k.c.created_at.desc(), k.c.kid))
+
+
+def insert_signing_key(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.signing_keys.insert(), values)
+
+
+def retire_signing_keys(tx: Tx, now: int, expires_at: int) -> None:
+    k = schema.signing_keys
+    tx.execute(k.update().where(k.c.retired_at.is_(None)).values(retired_at=now, expires_at=expires_at))
+
+
+def delete_signing_keys(tx: Tx) -> None:
+    tx.execute(schema.signing_keys.delete())
+
+
+def delete_webhook_secrets(tx: Tx) -> list[str]:
+    """Games that lose their webhook secrets, because the key that encrypted them is gone."""
+    s = schema.game_secrets
+    rows = tx.rows(s.delete().where(s.c.kind == "webhook").returning(s.c.game_id))
+    return sorted({row[0] for row in rows})
+
+
+def platform(tx: Tx) -> Row | None:
+    return tx.row(sa.select(schema.platform))
+
+
+def set_secret_check(tx: Tx, value: str) -> None:
+    tx.execute(schema.platform.update().values(secret_check=value))
+
+
+def lock_platform(tx: Tx) -> None:
+    tx.rows(sa.select(schema.platform.c.id).with_for_update())

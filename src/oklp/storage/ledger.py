@@ -1,0 +1,186 @@
+"""Postings, balances, roll-ups and payments. Only `services.ledger` and `services.books` call these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from oklp.storage import schema, sets
+from oklp.storage.engine import horizon
+from oklp.storage.tx import Row, Tx
+
+_POSTING = ("set_id", "n", "of", "account", "currency", "amount", "at", "tx_number")
+
+
+class Balance(NamedTuple):
+    amount: int
+    held: bool  # winnings go to the held account: the player is suspended
+
+
+def insert_postings(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (set_id, n, of, account, currency, amount, at). A set that exists already breaks a UNIQUE."""
+    number = tx.number
+    sets.insert_rows(tx, schema.postings, _POSTING, [(*row, number) for row in rows])
+
+
+def posted(tx: Tx, set_id: str) -> bool:
+    return tx.row(sa.select(schema.postings.c.n).where(schema.postings.c.set_id == set_id).limit(1)) is not None
+
+
+def ensure_balances(tx: Tx, keys: Iterable[tuple[str, str]]) -> None:
+    """Make the balance rows of (user_id, currency) that are not there yet; a suspended player's start as held."""
+    for user_id, currency in sorted(set(keys)):
+        held = sa.exists().where(schema.players.c.id == user_id, schema.players.c.status == "suspended")
+        source = sa.select(sa.literal(user_id), sa.literal(currency), sa.literal(0), held)
+        insert = postgresql.insert if tx.postgres else sqlite.insert
+        columns = ["user_id", "currency", "balance", "held"]
+        if tx.postgres:
+            tx.execute(insert(schema.balances).from_select(columns, source).on_conflict_do_nothing())
+        else:
+            # SQLite reads ON after a bare SELECT as a join constraint: it wants a WHERE before it.
+            tx.execute(insert(schema.balances).from_select(columns, source.where(sa.true())).on_conflict_do_nothing())
+
+
+def lock_balances(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], Balance]:
+    """Lock every balance of these players, in id order."""
+    wanted = sorted(set(user_ids))
+    if not wanted:
+        return {}
+    rows = sets.select_in(
+        tx,
+        "SELECT user_id, currency, balance, held FROM balances WHERE user_id {in}"
+        " ORDER BY user_id, currency FOR UPDATE",
+        wanted,
+    )
+    return {(row[0], row[1]): Balance(row[2], bool(row[3])) for row in rows}
+
+
+def add_to_balances(tx: Tx, deltas: Mapping[tuple[str, str], int]) -> None:
+    rows = [(amount, user_id, currency) for (user_id, currency), amount in sorted(deltas.items()) if amount]
+    sets.update_rows(tx, schema.balances, (), ("user_id", "currency"), rows, adds=("balance",))
+
+
+def hold_winnings_of(tx: Tx, user_id: str, held: bool) -> None:
+    tx.execute(schema.balances.update().where(schema.balances.c.user_id == user_id).values(held=held))
+
+
+def balances_of(tx: Tx, user_id: str) -> Sequence[Row]:
+    b = schema.balances
+    return tx.rows(sa.select(b.c.currency, b.c.balance).where(b.c.user_id == user_id).order_by(b.c.currency))
+
+
+def in_escrow(tx: Tx, user_id: str) -> dict[str, int]:
+    """What the player has paid into matches that are not over, by currency."""
+    s, m = schema.seats, schema.matches
+    rows = tx.rows(
+        sa.select(m.c.currency, sa.func.sum(m.c.entry_fee))
+        .join(s, s.c.match_id == m.c.id)
+        .where(s.c.user_id == user_id, s.c.state == "confirmed", m.c.status.in_(["pending", "starting", "live"]))
+        .group_by(m.c.currency)
+    )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def entries_of(tx: Tx, account: str, before: tuple[int, int] | None, limit: int) -> Sequence[Row]:
+    """Postings of an account, newest first, from before the cursor (tx_number, seq)."""
+    p = schema.postings
+    statement = sa.select(p).where(p.c.account == account)
+    if before is not None:
+        statement = statement.where(sa.tuple_(p.c.tx_number, p.c.seq) < sa.tuple_(*map(sa.literal, before)))
+    return tx.rows(statement.order_by(p.c.tx_number.desc(), p.c.seq.desc()).limit(limit))
+
+
+def postings_of_match(tx: Tx, match_id: str) -> Sequence[Row]:
+    p = schema.postings
+    return tx.rows(sa.select(p).where(p.c.set_id.like(f"match:{match_id}:%")).order_by(p.c.tx_number, p.c.seq))
+
+
+def insert_payment(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.payments.insert(), values)
+
+
+# --- accounts without a balance row -----------------------------------------------------------------------------------
+
+
+def sum_of(tx: Tx, account: str) -> dict[str, int]:
+    """Balance of an account by currency: its roll-up and the postings since."""
+    p, r = schema.postings, schema.rollups
+    totals: dict[str, int] = {}
+    below = 0
+    for row in tx.rows(sa.select(r).where(r.c.account == account)):
+        totals[row.currency] = row.balance
+        below = row.below_tx_number
+    rows = tx.rows(
+        sa.select(p.c.currency, sa.func.sum(p.c.amount))
+        .where(p.c.account == account, p.c.tx_number >= below)
+        .group_by(p.c.currency)
+    )
+    for currency, amount in rows:
+        totals[currency] = totals.get(currency, 0) + int(amount)
+    return totals
+
+
+def roll_up(tx: Tx, account: str) -> None:
+    """Fold postings below the horizon into the roll-up: nothing can be committed below it any more."""
+    p, r = schema.postings, schema.rollups
+    upto = horizon(tx)
+    rows = tx.rows(sa.select(r).where(r.c.account == account).with_for_update())
+    below = rows[0].below_tx_number if rows else 0
+    if upto <= below:
+        return
+    fresh = {
+        row[0]: int(row[1])
+        for row in tx.rows(
+            sa.select(p.c.currency, sa.func.sum(p.c.amount))
+            .where(p.c.account == account, p.c.tx_number >= below, p.c.tx_number < upto)
+            .group_by(p.c.currency)
+        )
+    }
+    known = {row.currency for row in rows}
+    for currency in known | set(fresh):
+        values = {"balance": fresh.get(currency, 0), "below_tx_number": upto}
+        if currency in known:
+            tx.execute(
+                r.update()
+                .where(r.c.account == account, r.c.currency == currency)
+                .values(balance=r.c.balance + values["balance"], below_tx_number=upto)
+            )
+        else:
+            tx.execute(r.insert().values(account=account, currency=currency, **values))
+
+
+def house_accounts(tx: Tx) -> list[str]:
+    """Accounts that have postings but no balance row: fees, clearing and studios."""
+    studios = [f"studio:{row[0]}" for row in tx.rows(sa.select(schema.studios.c.id))]
+    return ["house:fees", "clearing:sandbox", "clearing:grant", *studios]
+
+
+# --- winnings held for suspended players -----------------------------------------------------------------------------
+
+
+def insert_held(tx: Tx, rows: list[tuple[str, str, int, str]]) -> None:
+    sets.insert_rows(
+        tx,
+        schema.held_winnings,
+        ("match_id", "user_id", "amount", "currency", "state"),
+        [(*row, "held") for row in rows],
+    )
+
+
+def held_of(tx: Tx, user_id: str) -> Sequence[Row]:
+    h = schema.held_winnings
+    return tx.rows(sa.select(h).where(h.c.user_id == user_id).order_by(h.c.match_id))
+
+
+def decide_held(tx: Tx, match_id: str, user_id: str, state: str) -> Row | None:
+    """Guarded: None when nothing is held there (any more)."""
+    h = schema.held_winnings
+    return tx.row(
+        h.update()
+        .where(h.c.match_id == match_id, h.c.user_id == user_id, h.c.state == "held")
+        .values(state=state)
+        .returning(h)
+    )

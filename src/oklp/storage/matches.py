@@ -1,0 +1,263 @@
+"""Matches, seats, tokens, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema, sets
+from oklp.storage.tx import Row, Tx
+
+m = schema.matches
+s = schema.seats
+
+# What deciding a result needs to know; the lists of ids and rules are JSON and parsed by the caller.
+_RULES = (
+    "id, game_id, studio_id, status, mode, score_order, discovery, currency, entry_fee, fee_bps, studio_share_bps,"
+    " prize_shares_bps, team_size, escrow, roster, result_hash, start_delivery_id, results_due_at"
+)
+_SEATS = (
+    "SELECT s.id, s.match_id, s.user_id, s.team_id, s.slot, s.state, s.position, p.username"
+    " FROM seats s JOIN players p ON p.id = s.user_id WHERE s.match_id {in} ORDER BY s.match_id, s.position"
+)
+
+
+def insert(tx: Tx, **values: Any) -> None:
+    tx.execute(m.insert(), values)
+
+
+def insert_seats(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (id, match_id, user_id, team_id, slot, state, position, updated_at)."""
+    columns = ("id", "match_id", "user_id", "team_id", "slot", "state", "position", "updated_at")
+    sets.insert_rows(tx, s, columns, rows)
+
+
+def update_seats(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (team_id, slot, state, updated_at, id)."""
+    sets.update_rows(tx, s, ("team_id", "slot", "state", "updated_at"), ("id",), rows)
+
+
+def lock(tx: Tx, match_ids: Iterable[str]) -> dict[str, Row]:
+    """Whole matches, locked in id order."""
+    rows = sets.select_in(tx, "SELECT * FROM matches WHERE id {in} ORDER BY id FOR UPDATE", sorted(set(match_ids)))
+    return {row.id: row for row in rows}
+
+
+def lock_rules(tx: Tx, match_ids: Iterable[str]) -> dict[str, Row]:
+    """As `lock`, with only the columns that deciding a result needs."""
+    rows = sets.select_in(
+        tx,
+        f"SELECT {_RULES} FROM matches WHERE id {{in}} ORDER BY id FOR UPDATE",  # noqa: S608
+        sorted(set(match_ids)),
+    )
+    return {row.id: row for row in rows}
+
+
+def get(tx: Tx, match_ids: Iterable[str]) -> dict[str, Row]:
+    rows = sets.select_in(tx, "SELECT * FROM matches WHERE id {in}", sorted(set(match_ids)))
+    return {row.id: row for row in rows}
+
+
+def seats(tx: Tx, match_ids: Iterable[str]) -> dict[str, list[Row]]:
+    """Seats of each match with the players' names, in order of arrival."""
+    found: dict[str, list[Row]] = {}
+    for row in sets.select_in(tx, _SEATS, sorted(set(match_ids))):
+        found.setdefault(row.match_id, []).append(row)
+    return found
+
+
+def update(tx: Tx, match_id: str, **values: Any) -> None:
+    tx.execute(m.update().where(m.c.id == match_id).values(**values))
+
+
+def pay_in(tx: Tx, rows: list[tuple[int, str]]) -> None:
+    """Rows are (amount, match_id)."""
+    sets.update_rows(tx, m, (), ("id",), rows, adds=("escrow",))
+
+
+def set_started(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (status, roster, started_at, results_due_at, start_delivery_id, id)."""
+    columns = ("status", "roster", "started_at", "results_due_at", "start_delivery_id")
+    sets.update_rows(tx, m, columns, ("id",), rows)
+
+
+def set_over(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (status, finished_at, result_hash, outcome, abort_reason, abort_detail, id). Escrow is emptied."""
+    columns = ("status", "finished_at", "result_hash", "outcome", "abort_reason", "abort_detail", "escrow")
+    sets.update_rows(tx, m, columns, ("id",), [(*row[:-1], 0, row[-1]) for row in rows])
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def _page(statement: sa.Select[Any], before: tuple[int, str] | None, limit: int) -> sa.Select[Any]:
+    if before is not None:
+        statement = statement.where(sa.tuple_(m.c.created_at, m.c.id) < sa.tuple_(*map(sa.literal, before)))
+    return statement.order_by(m.c.created_at.desc(), m.c.id.desc()).limit(limit)
+
+
+def page_for_player(
+    tx: Tx, user_id: str, status: str | None, scope: str, before: tuple[int, str] | None, limit: int
+) -> Sequence[Row]:
+    """Newest first: the player's own matches (`mine`), public ones still filling (`open`), or both (`all`)."""
+    mine = m.c.id.in_(sa.select(s.c.match_id).where(s.c.user_id == user_id))
+    public = sa.and_(m.c.visibility == "public", m.c.status == "pending")
+    statement = sa.select(m).where({"mine": mine, "open": public, "all": sa.or_(mine, public)}[scope])
+    if status is not None:
+        statement = statement.where(m.c.status == status)
+    return tx.rows(_page(statement, before, limit))
+
+
+def page_newest(
+    tx: Tx, game_id: str | None, status: str | None, before: tuple[int, str] | None, limit: int
+) -> Sequence[Row]:
+    statement = sa.select(m)
+    if game_id is not None:
+        statement = statement.where(m.c.game_id == game_id)
+    if status is not None:
+        statement = statement.where(m.c.status == status)
+    return tx.rows(_page(statement, before, limit))
+
+
+def page_for_game(
+    tx: Tx,
+    game_id: str,
+    statuses: Sequence[str] | None,
+    user_id: str | None,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Row]:
+    """Oldest first (A4)."""
+    statement = sa.select(m).where(m.c.game_id == game_id)
+    if statuses is not None:
+        statement = statement.where(m.c.status.in_(statuses))
+    if user_id is not None:
+        taken = sa.select(s.c.match_id).where(s.c.user_id == user_id, s.c.state.in_(["joined", "confirmed"]))
+        statement = statement.where(m.c.id.in_(taken))
+    if after is not None:
+        statement = statement.where(sa.tuple_(m.c.created_at, m.c.id) > sa.tuple_(*map(sa.literal, after)))
+    return tx.rows(statement.order_by(m.c.created_at, m.c.id).limit(limit))
+
+
+def ids_of(tx: Tx, *, status: str, game_id: str | None = None, user_id: str | None = None) -> list[str]:
+    statement = sa.select(m.c.id).where(m.c.status == status)
+    if game_id is not None:
+        statement = statement.where(m.c.game_id == game_id)
+    if user_id is not None:
+        active = s.c.state.in_(["joined", "confirmed"])
+        statement = statement.where(m.c.id.in_(sa.select(s.c.match_id).where(s.c.user_id == user_id, active)))
+    return [row[0] for row in tx.rows(statement.order_by(m.c.id))]
+
+
+def ids_overdue(tx: Tx, status: str, now: int, limit: int) -> list[str]:
+    """Matches whose time is up: `pending` past `starts_by`, `live` past `results_due_at`. Locked, others' skipped."""
+    column = {"pending": m.c.starts_by, "live": m.c.results_due_at}[status]
+    statement = sa.select(m.c.id).where(m.c.status == status, column <= now).order_by(m.c.id).limit(limit)
+    return [row[0] for row in tx.rows(statement.with_for_update(skip_locked=True))]
+
+
+def earliest_deadline(tx: Tx, status: str) -> int | None:
+    """The next `starts_by` of the pending, or `results_due_at` of the live."""
+    column = {"pending": m.c.starts_by, "live": m.c.results_due_at}[status]
+    earliest: int | None = tx.execute(sa.select(sa.func.min(column)).where(m.c.status == status)).scalar()
+    return earliest
+
+
+def count_overdue(tx: Tx, now: int) -> int:
+    late = sa.or_(
+        sa.and_(m.c.status == "pending", m.c.starts_by <= now), sa.and_(m.c.status == "live", m.c.results_due_at <= now)
+    )
+    return int(tx.execute(sa.select(sa.func.count()).select_from(m).where(late)).scalar_one())
+
+
+def figures(tx: Tx, game_id: str) -> tuple[dict[str, int], int]:
+    """Matches by status, and how many players ever took a seat."""
+    counts = tx.rows(sa.select(m.c.status, sa.func.count()).where(m.c.game_id == game_id).group_by(m.c.status))
+    players = tx.execute(
+        sa.select(sa.func.count(sa.distinct(s.c.user_id)))
+        .join(m, m.c.id == s.c.match_id)
+        .where(m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]))
+    ).scalar_one()
+    return {row[0]: int(row[1]) for row in counts}, int(players)
+
+
+def money_of_game(tx: Tx, game_id: str) -> Sequence[Row]:
+    """Sums of the settlements of a game's matches by currency and kind of account."""
+    p = schema.postings
+    kind = sa.case(
+        (p.c.account.like("escrow:%"), "pot"),
+        (p.c.account == "house:fees", "fees"),
+        (p.c.account.like("studio:%"), "studio"),
+        else_="prizes",
+    )
+    settled = p.c.set_id == sa.literal("match:") + m.c.id + sa.literal(":settle")
+    return tx.rows(
+        sa.select(p.c.currency, kind.label("kind"), sa.func.sum(p.c.amount).label("amount"))
+        .join(m, settled)
+        .where(m.c.game_id == game_id)
+        .group_by(p.c.currency, kind)
+    )
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def insert_tokens(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (token_hash, match_id, user_id, game_id, created_at, expires_at)."""
+    columns = ("token_hash", "match_id", "user_id", "game_id", "created_at", "expires_at")
+    sets.insert_rows(tx, schema.match_tokens, columns, rows)
+
+
+def tokens(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
+    """Tokens with what the game asks about them: the match's status and whether a result is in."""
+    rows = sets.select_in(
+        tx,
+        "SELECT t.token_hash, t.match_id, t.user_id, t.game_id, t.expires_at, m.status, r.match_id AS reported"
+        " FROM match_tokens t JOIN matches m ON m.id = t.match_id"
+        " LEFT JOIN results r ON r.match_id = t.match_id AND r.user_id = t.user_id AND r.submission = 1"
+        " WHERE t.token_hash {in}",
+        hashes,
+    )
+    return {row.token_hash: row for row in rows}
+
+
+# --- results ---------------------------------------------------------------------------------------------------------
+
+
+def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (match_id, user_id, submission, score, body, body_hash, received_at)."""
+    columns = ("match_id", "user_id", "submission", "score", "body", "body_hash", "received_at")
+    sets.insert_rows(tx, schema.results, columns, rows)
+
+
+def results_of(tx: Tx, match_ids: Iterable[str]) -> dict[str, dict[str, Row]]:
+    """Accepted results of each match by user."""
+    wanted = sorted(set(match_ids))
+    found: dict[str, dict[str, Row]] = {}
+    if wanted:
+        sql = "SELECT match_id, user_id, score, body_hash FROM results WHERE match_id {in}"
+        for row in sets.select_in(tx, sql, wanted):
+            found.setdefault(row.match_id, {})[row.user_id] = row
+    return found
+
+
+def insert_refused(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (match_id, body_hash, body, reason, received_at); one already kept stays."""
+    columns = ("match_id", "body_hash", "body", "reason", "received_at")
+    sets.insert_rows(tx, schema.refused_results, columns, rows, ignore=True)
+
+
+def refused_counts(tx: Tx, match_ids: Iterable[str]) -> dict[str, int]:
+    rows = sets.select_in(
+        tx,
+        "SELECT match_id, count(*) FROM refused_results WHERE match_id {in} GROUP BY match_id",
+        sorted(set(match_ids)),
+    )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def refused_of(tx: Tx, match_id: str) -> Sequence[Row]:
+    r = schema.refused_results
+    return tx.rows(sa.select(r).where(r.c.match_id == match_id).order_by(r.c.id))

@@ -1,0 +1,130 @@
+"""Players, studio members, operators, sessions, failed log-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema, sets
+from oklp.storage.tx import Row, Tx
+
+PEOPLE = {"player": schema.players, "member": schema.members, "operator": schema.operators}
+
+
+def insert_person(tx: Tx, kind: str, **values: Any) -> None:
+    tx.execute(PEOPLE[kind].insert(), values)
+
+
+def person_by_name(tx: Tx, kind: str, username_key: str) -> Row | None:
+    table = PEOPLE[kind]
+    return tx.row(sa.select(table).where(table.c.username_key == username_key))
+
+
+def person(tx: Tx, kind: str, person_id: str) -> Row | None:
+    table = PEOPLE[kind]
+    return tx.row(sa.select(table).where(table.c.id == person_id))
+
+
+def player_by_email(tx: Tx, email_key: str) -> Row | None:
+    return tx.row(sa.select(schema.players).where(schema.players.c.email_key == email_key))
+
+
+def lock_player(tx: Tx, user_id: str) -> Row | None:
+    return tx.row(sa.select(schema.players).where(schema.players.c.id == user_id).with_for_update())
+
+
+def update_player(tx: Tx, user_id: str, **values: Any) -> None:
+    tx.execute(schema.players.update().where(schema.players.c.id == user_id).values(**values))
+
+
+def by_names(tx: Tx, username_keys: Iterable[str]) -> dict[str, Row]:
+    rows = sets.select_in(
+        tx, "SELECT id, username, username_key, status FROM players WHERE username_key {in}", sorted(set(username_keys))
+    )
+    return {row.username_key: row for row in rows}
+
+
+def by_ids(tx: Tx, user_ids: Iterable[str]) -> dict[str, Row]:
+    rows = sets.select_in(tx, "SELECT id, username, status, verified FROM players WHERE id {in}", sorted(set(user_ids)))
+    return {row.id: row for row in rows}
+
+
+def search(tx: Tx, username_key: str, limit: int) -> Sequence[Row]:
+    p = schema.players
+    escaped = username_key.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return tx.rows(
+        sa.select(p.c.id, p.c.username)
+        .where(p.c.username_key.like(f"{escaped}%", escape="\\"), p.c.status == "active")
+        .order_by(p.c.username_key)
+        .limit(limit)
+    )
+
+
+def page(tx: Tx, username_key: str, after: str, limit: int) -> Sequence[Row]:
+    p = schema.players
+    escaped = username_key.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return tx.rows(
+        sa.select(p)
+        .where(p.c.username_key.like(f"{escaped}%", escape="\\"), p.c.username_key > after)
+        .order_by(p.c.username_key)
+        .limit(limit)
+    )
+
+
+def shares_a_match(tx: Tx, game_id: str, user_id: str) -> bool:
+    """True if the player is or was in a match of this game that the game was told of."""
+    m, s = schema.matches, schema.seats
+    found = tx.row(
+        sa.select(s.c.id)
+        .join(m, m.c.id == s.c.match_id)
+        .where(s.c.user_id == user_id, m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]))
+        .limit(1)
+    )
+    return found is not None
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+def insert_session(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.sessions.insert(), values)
+
+
+def sessions(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
+    """Log-ins with whose they are: a player, a studio's member (with its studio and role) or an operator."""
+    rows = sets.select_in(
+        tx,
+        "SELECT s.token_hash, s.kind, s.subject_id, s.expires_at,"
+        " coalesce(p.username, m.username, o.username) AS username, p.status, m.studio_id, m.role"
+        " FROM sessions s LEFT JOIN players p ON s.kind = 'player' AND p.id = s.subject_id"
+        " LEFT JOIN members m ON s.kind = 'member' AND m.id = s.subject_id"
+        " LEFT JOIN operators o ON s.kind = 'operator' AND o.id = s.subject_id"
+        " WHERE s.token_hash {in}",
+        hashes,
+    )
+    return {row.token_hash: row for row in rows}
+
+
+def delete_session(tx: Tx, token_hash: str) -> None:
+    tx.execute(schema.sessions.delete().where(schema.sessions.c.token_hash == token_hash))
+
+
+def delete_sessions_of(tx: Tx, subject_id: str) -> None:
+    tx.execute(schema.sessions.delete().where(schema.sessions.c.subject_id == subject_id))
+
+
+def insert_failure(tx: Tx, key: str, now: int) -> None:
+    tx.execute(schema.login_failures.insert(), {"key": key, "at": now})
+
+
+def failures_since(tx: Tx, key: str, since: int) -> tuple[int, int | None]:
+    """How many, and when the oldest of them was."""
+    f = schema.login_failures
+    row = tx.rows(sa.select(sa.func.count(), sa.func.min(f.c.at)).where(f.c.key == key, f.c.at > since))[0]
+    return int(row[0]), row[1]
+
+
+def clear_failures(tx: Tx, key: str) -> None:
+    tx.execute(schema.login_failures.delete().where(schema.login_failures.c.key == key))

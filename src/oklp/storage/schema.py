@@ -1,0 +1,450 @@
+"""Every table, with the CHECKs and UNIQUEs that make a wrong row impossible.
+
+Times (`*_at`, `*_until`) are integer milliseconds since the epoch, UTC. Money is integer minor units. JSON is text: it
+is written and read whole, and never queried. `tx_number` orders rows by the commit that wrote them (see `engine`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Text = sa.Text
+Int = sa.BigInteger
+# SQLite counts up by itself only in an INTEGER PRIMARY KEY.
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _one_of(column: str, *values: str, name: str | None = None) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=name or column)
+
+
+platform = sa.Table(
+    "platform",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sandbox", sa.Boolean, nullable=False),
+    sa.Column("secret_check", Text),
+    sa.Column("tx_number_offset", Int, nullable=False, server_default="0"),
+    sa.Column("created_at", Int, nullable=False),
+    sa.CheckConstraint("id = 1", name="single"),
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("number", Int, primary_key=True, autoincrement=False),
+    sa.Column("id", Text, nullable=False, unique=True),
+    sa.Column("at", Int, nullable=False),
+)
+
+studios = sa.Table(
+    "studios",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("studio_id", Text, sa.ForeignKey("studios.id"), nullable=False, index=True),
+    sa.Column("username", Text, nullable=False),
+    sa.Column("username_key", Text, nullable=False, unique=True),
+    sa.Column("email", Text, nullable=False),
+    sa.Column("password_hash", Text, nullable=False),
+    sa.Column("role", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    _one_of("role", "owner", "developer", "viewer"),
+)
+
+operators = sa.Table(
+    "operators",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("username", Text, nullable=False),
+    sa.Column("username_key", Text, nullable=False, unique=True),
+    sa.Column("password_hash", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+)
+
+players = sa.Table(
+    "players",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("username", Text, nullable=False),
+    sa.Column("username_key", Text, nullable=False, unique=True),
+    sa.Column("email", Text, nullable=False),
+    sa.Column("email_key", Text, unique=True),
+    sa.Column("password_hash", Text, nullable=False),
+    sa.Column("date_of_birth", Text, nullable=False),
+    sa.Column("country", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("status_reason", Text),
+    sa.Column("verified", sa.Boolean, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    _one_of("status", "active", "suspended"),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token_hash", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("subject_id", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("expires_at", Int, nullable=False, index=True),
+    _one_of("kind", "player", "member", "operator"),
+    sa.Index("ix_sessions_subject", "subject_id"),
+)
+
+login_failures = sa.Table(
+    "login_failures",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("key", Text, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Index("ix_login_failures_key_at", "key", "at"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("kid", Text, primary_key=True),
+    sa.Column("private_key", Text, nullable=False),  # encrypted PEM
+    sa.Column("public_key", Text, nullable=False),  # base64 of the DER SubjectPublicKeyInfo
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("retired_at", Int),
+    sa.Column("expires_at", Int),
+)
+
+games = sa.Table(
+    "games",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("studio_id", Text, sa.ForeignKey("studios.id"), nullable=False, index=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("webhook_url", Text),
+    sa.Column("launch_urls", Text, nullable=False),  # JSON: platform → template
+    sa.Column("settings", Text, nullable=False),  # JSON of contract.GameSettings
+    sa.Column("vetting", Text, nullable=False),
+    sa.Column("vetting_reason", Text),
+    sa.Column("vetting_by", Text),
+    sa.Column("vetting_at", Int),
+    sa.Column("created_at", Int, nullable=False),
+    _one_of("vetting", "draft", "in-review", "approved", "suspended"),
+)
+
+game_secrets = sa.Table(
+    "game_secrets",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("game_id", Text, sa.ForeignKey("games.id"), nullable=False, index=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("value", Text, nullable=False),  # client: SHA-256; webhook: encrypted
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("expires_at", Int),  # set by a rotation: the end of the overlap
+    _one_of("kind", "client", "webhook"),
+)
+
+matches = sa.Table(
+    "matches",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("game_id", Text, sa.ForeignKey("games.id"), nullable=False),
+    sa.Column("studio_id", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("visibility", Text, nullable=False),
+    sa.Column("join_code", Text),
+    # The rules are those of the game when the match was made: what players agreed to stays.
+    sa.Column("mode", Text, nullable=False),
+    sa.Column("score_order", Text, nullable=False),
+    sa.Column("discovery", Text, nullable=False),
+    sa.Column("currency", Text, nullable=False),
+    sa.Column("entry_fee", Int, nullable=False),
+    sa.Column("fee_bps", Int, nullable=False),
+    sa.Column("studio_share_bps", Int, nullable=False),
+    sa.Column("prize_shares_bps", Text),  # JSON list
+    sa.Column("team_ids", Text, nullable=False),  # JSON list, in team order
+    sa.Column("team_size", Int, nullable=False),
+    sa.Column("results_due_seconds", Int, nullable=False),
+    sa.Column("start_retries", Int, nullable=False),
+    sa.Column("start_backoff_seconds", Int, nullable=False),
+    sa.Column("created_by", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("starts_by", Int, nullable=False),
+    sa.Column("started_at", Int),
+    sa.Column("results_due_at", Int),
+    sa.Column("finished_at", Int),
+    sa.Column("start_delivery_id", Text),
+    # Frozen at the last confirmation: [[team_id, [[user_id, seat_id], …]], …].
+    sa.Column("roster", Text),
+    sa.Column("escrow", Int, nullable=False, server_default="0"),
+    sa.Column("result_hash", Text),  # of the accepted result of a synchronous game
+    sa.Column("outcome", Text),  # JSON: teams' scores, rankings, forfeits; players' scores; winnings
+    sa.Column("abort_reason", Text),
+    sa.Column("abort_detail", Text),
+    _one_of("status", "pending", "starting", "live", "finished", "aborted"),
+    _one_of("visibility", "private", "public"),
+    sa.CheckConstraint("escrow >= 0", name="escrow_not_negative"),
+    sa.CheckConstraint("status NOT IN ('finished', 'aborted') OR escrow = 0", name="escrow_empty_when_over"),
+    sa.Index("ix_matches_game", "game_id", "created_at", "id"),
+    sa.Index("ix_matches_status", "status", "created_at", "id"),
+)
+sa.Index(
+    "ix_matches_starts_by",
+    matches.c.starts_by,
+    postgresql_where=matches.c.status == "pending",
+    sqlite_where=matches.c.status == "pending",
+)
+sa.Index(
+    "ix_matches_results_due_at",
+    matches.c.results_due_at,
+    postgresql_where=matches.c.status == "live",
+    sqlite_where=matches.c.status == "live",
+)
+
+seats = sa.Table(
+    "seats",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("match_id", Text, sa.ForeignKey("matches.id"), nullable=False),
+    sa.Column("user_id", Text, nullable=False),
+    sa.Column("team_id", Text, nullable=False),
+    sa.Column("slot", Int),  # 0 … team_size - 1 while the seat is taken
+    sa.Column("state", Text, nullable=False),
+    sa.Column("position", Int, nullable=False),  # order of arrival in the match
+    sa.Column("updated_at", Int, nullable=False),
+    _one_of("state", "invited", "joined", "confirmed", "declined", "left"),
+    sa.CheckConstraint("(state IN ('joined', 'confirmed')) = (slot IS NOT NULL)", name="slot_while_taken"),
+    sa.UniqueConstraint("match_id", "position"),
+    sa.Index("ix_seats_user", "user_id", "match_id"),
+)
+# The last seat cannot be taken twice, nor two seats by one player, whatever the code above believes.
+sa.Index(
+    "uq_seats_slot",
+    seats.c.match_id,
+    seats.c.team_id,
+    seats.c.slot,
+    unique=True,
+    postgresql_where=seats.c.slot.is_not(None),
+    sqlite_where=seats.c.slot.is_not(None),
+)
+sa.Index(
+    "uq_seats_active",
+    seats.c.match_id,
+    seats.c.user_id,
+    unique=True,
+    postgresql_where=seats.c.state.in_(["invited", "joined", "confirmed"]),
+    sqlite_where=seats.c.state.in_(["invited", "joined", "confirmed"]),
+)
+
+match_tokens = sa.Table(
+    "match_tokens",
+    metadata,
+    sa.Column("token_hash", Text, primary_key=True),
+    sa.Column("match_id", Text, nullable=False),
+    sa.Column("user_id", Text, nullable=False),
+    sa.Column("game_id", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("expires_at", Int, nullable=False, index=True),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("match_id", Text, primary_key=True),
+    sa.Column("user_id", Text, primary_key=True),  # empty: the whole match (synchronous games, operators)
+    sa.Column("submission", Int, primary_key=True),
+    sa.Column("score", Int),
+    sa.Column("body", Text, nullable=False),
+    sa.Column("body_hash", Text, nullable=False),
+    sa.Column("received_at", Int, nullable=False),
+    sa.CheckConstraint("submission >= 1", name="submission"),
+)
+
+refused_results = sa.Table(
+    "refused_results",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("match_id", Text, nullable=False),
+    sa.Column("body_hash", Text, nullable=False),
+    sa.Column("body", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("received_at", Int, nullable=False),
+    sa.UniqueConstraint("match_id", "body_hash"),
+)
+
+postings = sa.Table(
+    "postings",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True),
+    sa.Column("set_id", Text, nullable=False),
+    sa.Column("n", Int, nullable=False),  # which of the set …
+    sa.Column("of", Int, nullable=False),  # … of how many: a set that lost a row shows it
+    sa.Column("account", Text, nullable=False),
+    sa.Column("currency", Text, nullable=False),
+    sa.Column("amount", Int, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("tx_number", Int, nullable=False),
+    sa.UniqueConstraint("set_id", "n"),
+    sa.CheckConstraint("amount <> 0", name="amount"),
+    sa.CheckConstraint('n >= 0 AND n < "of" AND "of" >= 2', name="whole"),
+    sa.Index("ix_postings_account", "account", "tx_number", "seq"),
+    sqlite_autoincrement=True,
+)
+
+balances = sa.Table(
+    "balances",
+    metadata,
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("currency", Text, primary_key=True),
+    sa.Column("balance", Int, nullable=False),
+    sa.Column(
+        "held", sa.Boolean, nullable=False, server_default=sa.text("false")
+    ),  # winnings are held: player suspended
+    sa.CheckConstraint("balance >= 0", name="not_negative"),
+)
+
+rollups = sa.Table(
+    "rollups",
+    metadata,
+    sa.Column("account", Text, primary_key=True),
+    sa.Column("currency", Text, primary_key=True),
+    sa.Column("balance", Int, nullable=False),
+    sa.Column("below_tx_number", Int, nullable=False),
+)
+
+held_winnings = sa.Table(
+    "held_winnings",
+    metadata,
+    sa.Column("match_id", Text, primary_key=True),
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("amount", Int, nullable=False),
+    sa.Column("currency", Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
+    _one_of("state", "held", "released", "confiscated"),
+    sa.Index("ix_held_winnings_user", "user_id"),
+)
+
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("user_id", Text, nullable=False, index=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("provider", Text, nullable=False),
+    sa.Column("amount", Int, nullable=False),
+    sa.Column("currency", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    _one_of("kind", "deposit", "withdrawal"),
+    sa.CheckConstraint("amount > 0", name="amount"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("game_id", Text, nullable=False),
+    sa.Column("match_id", Text),
+    sa.Column("event", Text, nullable=False),
+    sa.Column("method", Text, nullable=False),
+    sa.Column("url", Text, nullable=False),
+    sa.Column("body", Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("attempts", Int, nullable=False),
+    sa.Column("attempts_left", Int, nullable=False),
+    sa.Column("next_attempt_at", Int),
+    sa.Column("give_up_at", Int, nullable=False),
+    sa.Column("maybe_received", sa.Boolean, nullable=False),  # the game may know of it: an abort needs a DELETE
+    sa.Column("lease_owner", Text),
+    sa.Column("lease_until", Int),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("last_status", Int),
+    sa.Column("last_error", Text),
+    _one_of("event", "match.started", "match.aborted", "test"),
+    _one_of("state", "waiting", "sending", "delivered", "failed"),
+    sa.CheckConstraint("(state = 'sending') = (lease_until IS NOT NULL)", name="lease_while_sending"),
+    sa.Index("ix_deliveries_game", "game_id", "created_at", "id"),
+    sa.Index("ix_deliveries_match", "match_id"),
+)
+sa.Index(
+    "ix_deliveries_due",
+    deliveries.c.next_attempt_at,
+    postgresql_where=deliveries.c.state == "waiting",
+    sqlite_where=deliveries.c.state == "waiting",
+)
+sa.Index(
+    "ix_deliveries_lease",
+    deliveries.c.lease_until,
+    postgresql_where=deliveries.c.state == "sending",
+    sqlite_where=deliveries.c.state == "sending",
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("delivery_id", Text, primary_key=True),
+    sa.Column("attempt", Int, primary_key=True),
+    sa.Column("started_at", Int, nullable=False),
+    sa.Column("url", Text, nullable=False),
+    sa.Column("duration_ms", Int),
+    sa.Column("request_headers", Text),
+    sa.Column("status", Int),
+    sa.Column("response_headers", Text),
+    sa.Column("response_body", Text),
+    sa.Column("error", Text),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True),
+    sa.Column("tx_number", Int, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("match_id", Text),
+    sa.Column("user_id", Text),  # set: for this player alone; else for everyone in the match
+    sa.Column("at", Int, nullable=False),
+    _one_of("kind", "invitation", "match", "wallet"),
+    sa.Index("ix_events_order", "tx_number", "seq"),
+    sa.Index("ix_events_match", "match_id", "tx_number"),
+    sa.Index("ix_events_user", "user_id", "tx_number"),
+    sqlite_autoincrement=True,
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("caller", Text, primary_key=True),
+    sa.Column("route", Text, primary_key=True),
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("body_hash", Text, nullable=False),
+    sa.Column("status", Int, nullable=False),
+    sa.Column("answer", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False, index=True),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("action", Text, nullable=False),
+    sa.Column("subject", Text, nullable=False),
+    sa.Column("reason", Text),
+    sa.Column("detail", Text, nullable=False),
+    sa.Index("ix_audit_subject", "subject", "id"),
+    sqlite_autoincrement=True,
+)

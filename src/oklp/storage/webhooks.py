@@ -1,0 +1,124 @@
+"""The outbox: deliveries and their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema, sets
+from oklp.storage.tx import Row, Tx
+
+d = schema.deliveries
+a = schema.attempts
+
+_DELIVERY = (
+    "id",
+    "game_id",
+    "match_id",
+    "event",
+    "method",
+    "url",
+    "body",
+    "state",
+    "attempts",
+    "attempts_left",
+    "next_attempt_at",
+    "give_up_at",
+    "maybe_received",
+    "lease_owner",
+    "lease_until",
+    "created_at",
+)
+
+
+def insert(tx: Tx, rows: list[dict[str, Any]]) -> None:
+    sets.insert_rows(tx, d, _DELIVERY, [tuple(row[name] for name in _DELIVERY) for row in rows])
+
+
+def insert_attempts(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (delivery_id, attempt, started_at, url)."""
+    sets.insert_rows(tx, a, ("delivery_id", "attempt", "started_at", "url"), rows)
+
+
+def get(tx: Tx, delivery_id: str) -> Row | None:
+    return tx.row(sa.select(d).where(d.c.id == delivery_id))
+
+
+def lock(tx: Tx, delivery_ids: Iterable[str]) -> dict[str, Row]:
+    rows = sets.select_in(
+        tx, "SELECT * FROM deliveries WHERE id {in} ORDER BY id FOR UPDATE", sorted(set(delivery_ids))
+    )
+    return {row.id: row for row in rows}
+
+
+def due(tx: Tx, now: int, limit: int) -> Sequence[Row]:
+    """Waiting deliveries whose time has come, locked; those that another node holds are skipped."""
+    statement = sa.select(d).where(d.c.state == "waiting", d.c.next_attempt_at <= now)
+    return tx.rows(statement.order_by(d.c.next_attempt_at, d.c.id).limit(limit).with_for_update(skip_locked=True))
+
+
+def lapsed(tx: Tx, now: int, owner: str | None, limit: int) -> Sequence[Row]:
+    """Deliveries whose sender has not come back in time; with `owner`, all that others hold (their node is gone)."""
+    gone = d.c.lease_until <= now if owner is None else d.c.lease_owner != owner
+    statement = sa.select(d).where(d.c.state == "sending", gone)
+    return tx.rows(statement.order_by(d.c.id).limit(limit).with_for_update(skip_locked=True))
+
+
+def lease(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (attempts, attempts_left, lease_owner, lease_until, url, id)."""
+    sets.update_rows(
+        tx,
+        d,
+        ("state", "next_attempt_at", "attempts", "attempts_left", "lease_owner", "lease_until", "url"),
+        ("id",),
+        [("sending", None, *row) for row in rows],
+    )
+
+
+def update(tx: Tx, delivery_id: str, **values: Any) -> None:
+    tx.execute(d.update().where(d.c.id == delivery_id).values(**values))
+
+
+def hurry(tx: Tx, match_id: str, now: int) -> None:
+    """The abort of this match need not wait any longer for its start to come back."""
+    tx.execute(
+        d.update()
+        .where(d.c.match_id == match_id, d.c.event == "match.aborted", d.c.state == "waiting")
+        .values(next_attempt_at=now)
+    )
+
+
+def finish_attempt(tx: Tx, delivery_id: str, attempt: int, **values: Any) -> None:
+    tx.execute(a.update().where(a.c.delivery_id == delivery_id, a.c.attempt == attempt).values(**values))
+
+
+def attempts_of(tx: Tx, delivery_id: str) -> Sequence[Row]:
+    return tx.rows(sa.select(a).where(a.c.delivery_id == delivery_id).order_by(a.c.attempt))
+
+
+def of_match(tx: Tx, match_id: str) -> Sequence[Row]:
+    return tx.rows(sa.select(d).where(d.c.match_id == match_id).order_by(d.c.created_at, d.c.id))
+
+
+def page(tx: Tx, game_id: str | None, state: str | None, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
+    statement = sa.select(d)
+    if game_id is not None:
+        statement = statement.where(d.c.game_id == game_id)
+    if state is not None:
+        statement = statement.where(d.c.state == state)
+    if before is not None:
+        statement = statement.where(sa.tuple_(d.c.created_at, d.c.id) < sa.tuple_(*map(sa.literal, before)))
+    return tx.rows(statement.order_by(d.c.created_at.desc(), d.c.id.desc()).limit(limit))
+
+
+def counts(tx: Tx) -> dict[str, int]:
+    return {row[0]: int(row[1]) for row in tx.rows(sa.select(d.c.state, sa.func.count()).group_by(d.c.state))}
+
+
+def earliest(tx: Tx) -> tuple[int | None, int | None]:
+    """When the first waiting delivery is due, and when the first lease runs out."""
+    due = tx.execute(sa.select(sa.func.min(d.c.next_attempt_at)).where(d.c.state == "waiting")).scalar()
+    lapsed = tx.execute(sa.select(sa.func.min(d.c.lease_until)).where(d.c.state == "sending")).scalar()
+    return due, lapsed

@@ -1,0 +1,1 @@
+"""HTTP: parse into contract models, prove who calls, await one use case, answer."""

@@ -1,0 +1,191 @@
+"""Who is calling: access tokens of games, sessions of people; and what they say about retries and pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, invalid
+from oklp.services import auth
+from oklp.services.auth import Person, SessionQuestion
+from oklp.services.idempotency import Answer, Claim
+from oklp.services.matches import Caller
+from oklp.signing import hash_token
+from oklp.storage.events import Key
+from oklp.web import problems
+from oklp.web.context import Context, context_of
+
+MAX_TOKEN_CHARS = 4_096
+Model = TypeVar("Model", bound=BaseModel)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+def bearer(connection: HTTPConnection) -> str:
+    """The token of `Authorization: Bearer …`. Raises Unauthenticated."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
+        raise Unauthenticated("An Authorization header with a Bearer token is needed.")
+    return token
+
+
+def game_of(request: Request, context: Context) -> str:
+    """The game that calls, by its access token (A2)."""
+    claims = context.tokens.verify(bearer(request), context.clock() / 1000)
+    return str(claims["client_id"])
+
+
+async def person_of(request: Request, context: Context) -> Person:
+    token = bearer(request)
+    if "." in token:  # a game's JWT: known to be no session without asking the database
+        raise Unauthenticated("A session token is needed here.")
+    return await context.db.read_set(auth.sessions, SessionQuestion(hash_token(token), context.clock()))
+
+
+async def _player(request: Request) -> Caller:
+    person = await person_of(request, context_of(request))
+    if person.kind != "player":
+        raise Forbidden("This is for players.")
+    return Caller(person.id, person.username)
+
+
+async def _member(request: Request) -> Person:
+    person = await person_of(request, context_of(request))
+    if person.kind != "member":
+        raise Forbidden("This is for studios.")
+    return person
+
+
+async def _operator(request: Request) -> Person:
+    person = await person_of(request, context_of(request))
+    if person.kind != "operator":
+        raise Forbidden("This is for operators.")
+    return person
+
+
+AsPlayer = Annotated[Caller, Depends(_player)]
+AsMember = Annotated[Person, Depends(_member)]
+AsOperator = Annotated[Person, Depends(_operator)]
+Here = Annotated[Context, Depends(context_of)]
+
+
+def address_of(request: Request) -> str:
+    """The client's address. Behind a proxy that is trusted, the server has put the forwarded one there."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+async def claim_of(request: Request, caller: str) -> Claim | None:
+    """The request's `Idempotency-Key`, bound to its caller, route and body; None without one."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if _KEY.fullmatch(key) is None:
+        raise invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    context = context_of(request)
+    now = context.clock()
+    return Claim(
+        key=Key(caller, f"{request.method} {request.url.path}", key),
+        body_hash=hashlib.sha256(await request.body()).hexdigest(),
+        now=now,
+        valid_since=now - context.settings.idempotency_seconds * 1000,
+    )
+
+
+def answered(answer: Answer) -> Response:
+    """An answer that was made, or kept, as text."""
+    media_type = "application/json" if answer.status < 400 else problems.MEDIA_TYPE
+    headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
+    return Response(answer.body, answer.status, headers, media_type)
+
+
+async def parsed(request: Request, model: type[Model]) -> Model:
+    """The JSON body as a model, for the plain routes. Raises InvalidRequest or MalformedRequest."""
+    body = await request.body()
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise problems.invalid_fields(error.errors(include_url=False, include_input=False)) from None
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+def to_cursor(*parts: object) -> str:
+    """An opaque cursor."""
+    return base64.urlsafe_b64encode(":".join(map(str, parts)).encode()).decode().rstrip("=")
+
+
+def from_cursor(cursor: str | None, *kinds: type[int] | type[str]) -> tuple[Any, ...] | None:
+    """The parts of a cursor. Raises InvalidRequest for one that was not made here."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        parts = text.split(":")
+        if len(parts) != len(kinds) or not text.isprintable():
+            raise ValueError(text)
+        values = tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
+        if any(isinstance(value, int) and not 0 <= value < 2**63 for value in values):
+            raise ValueError(text)
+    except (ValueError, binascii.Error):
+        raise invalid("cursor", "is not a cursor from an earlier page") from None
+    return values
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+class BodyLimit:
+    """Refuses bodies above a size, counted as they come: a declared length proves nothing."""
+
+    def __init__(self, app: Any, limit_bytes: int) -> None:
+        self._app = app
+        self._limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > self._limit_bytes:
+            response = problems.problem(RequestTooLarge(f"The body is limited to {self._limit_bytes} bytes."))
+            await response(scope, receive, send)  # type: ignore[arg-type]
+            return
+        seen = 0
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit_bytes:
+                raise RequestTooLarge(f"The body is limited to {self._limit_bytes} bytes.")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def form_fields(body: bytes) -> dict[str, str]:
+    """An `application/x-www-form-urlencoded` body. Raises MalformedRequest when it is none, or repeats a field."""
+
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=100, errors="strict")
+    except ValueError:
+        raise MalformedRequest("The form cannot be read.") from None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise MalformedRequest(f"The field {name!r} is given twice.")
+        fields[name] = value
+    return fields

@@ -1,0 +1,88 @@
+"""What every handler needs, made once by `app`: settings, database, clock, keys, the pool for slow sums."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from starlette.requests import HTTPConnection
+
+from oklp.contract import SCOPE
+from oklp.services import auth
+from oklp.services.auth import KeyRing
+from oklp.services.games import origins_of_browsers
+from oklp.services.vault import Vault
+from oklp.settings import Settings
+from oklp.signing import VerifiedTokens
+from oklp.storage.engine import Database
+from oklp.web.live import Hub
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LEEWAY_SECONDS = 0
+
+
+@dataclass(slots=True)
+class Context:
+    """Of one process. `keys` and `origins` follow the database: other processes change them too."""
+
+    settings: Settings
+    db: Database
+    vault: Vault
+    clock: Callable[[], int]
+    pool: ThreadPoolExecutor
+    keys: KeyRing
+    tokens: VerifiedTokens
+    hub: Hub
+    origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, db: Database, vault: Vault, clock: Callable[[], int], pool: ThreadPoolExecutor
+    ) -> Context:
+        keys = await db.read(auth.key_ring, vault, clock())
+        tokens = VerifiedTokens(
+            keys.verifying,
+            issuer=settings.issuer,
+            audience=settings.issuer,
+            scope=SCOPE,
+            leeway_seconds=LEEWAY_SECONDS,
+        )
+        context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings))
+        await context.reload_games()
+        return context
+
+    async def reload_keys(self) -> None:
+        """Take on keys that were rotated, here or elsewhere."""
+        keys = await self.db.read(auth.key_ring, self.vault, self.clock())
+        if keys.jwks != self.keys.jwks:
+            self.keys = keys
+            self.tokens.replace_keys(keys.verifying)
+
+    async def reload_games(self) -> None:
+        self.origins = await self.db.read(origins_of_browsers)
+
+    async def in_pool(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a slow sum (a password hash, a key) off the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, lambda: fn(*args, **kwargs))
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    context: Context = connection.app.state.context
+    return context
+
+
+def new_uuid() -> str:
+    return str(uuid.uuid4())
+
+
+def new_token() -> str:
+    """256 random bits: a session, a match-token."""
+    return secrets.token_urlsafe(32)

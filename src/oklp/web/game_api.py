@@ -1,0 +1,127 @@
+"""What games call: token-info and finish (A6, A7) as plain routes, reads (A4) as described ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oklp import contract
+from oklp.errors import Forbidden, NotFound, OklpError
+from oklp.observability import count, result_reports
+from oklp.services import launch, matches, players, results
+from oklp.services.launch import TokenQuestion
+from oklp.services.results import Report
+from oklp.signing import hash_token
+from oklp.web.caller import Here, Limit, from_cursor, game_of, parsed, to_cursor
+from oklp.web.context import Context, context_of
+from oklp.web.problems import problem
+
+JSON = "application/json"
+PREFIX = "/api/game/v1"
+
+
+# --- hot -------------------------------------------------------------------------------------------------------------
+
+
+def _cors(request: Request, context: Context, game_id: str | None) -> dict[str, str]:
+    """CORS headers for the origins of the game's own browser templates; a preflight does not say which game."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return {}
+    games = context.origins.get(origin.lower(), frozenset())
+    if not games or (game_id is not None and game_id not in games):
+        return {"Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+async def token_info(request: Request) -> Response:
+    """What a match-token stands for (A6)."""
+    context = context_of(request)
+    game_id = None
+    try:
+        game_id = game_of(request, context)
+        body = await parsed(request, contract.TokenInfoRequest)
+        question = TokenQuestion(game_id, hash_token(body.token), context.clock())
+        info = await context.db.read_set(launch.token_info, question)
+    except OklpError as refusal:
+        return problem(refusal, _cors(request, context, game_id))
+    return Response(info.model_dump_json(), 200, _cors(request, context, game_id), JSON)
+
+
+async def token_info_preflight(request: Request) -> Response:
+    headers = _cors(request, context_of(request), None)
+    if "Access-Control-Allow-Origin" in headers:
+        headers["Access-Control-Allow-Methods"] = "POST"
+        headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+        headers["Access-Control-Max-Age"] = "600"
+    return Response(None, 204, headers)
+
+
+async def finish(request: Request) -> Response:
+    """A result (A7). The answer leaves when the payout is on disk."""
+    context = context_of(request)
+    try:
+        game_id = game_of(request, context)
+        body = await parsed(request, contract.FinishRequest)
+        answer = await context.db.write_set(results.finish, Report(game_id, body, context.clock()))
+    except OklpError as refusal:
+        count(result_reports, refusal.code)
+        return problem(refusal)
+    count(result_reports, "accepted" if answer.accepted else "kept-aside")
+    return Response(answer.model_dump_json(), 200, None, JSON)
+
+
+routes = [
+    Route(f"{PREFIX}/token-info", token_info, methods=["POST"]),
+    Route(f"{PREFIX}/token-info", token_info_preflight, methods=["OPTIONS"]),
+    Route(f"{PREFIX}/finish", finish, methods=["POST"]),
+    Route("/api/games/v1/finish", finish, methods=["POST"]),
+]
+
+
+# --- reads -----------------------------------------------------------------------------------------------------------
+
+router = APIRouter(prefix=PREFIX, tags=["game"])
+
+
+async def _reader(request: Request) -> str:
+    """The game that reads. A suspended game reads as long as it has live matches to finish."""
+    context = context_of(request)
+    game_id = game_of(request, context)
+    if await context.db.read(matches.game_is_shut, game_id):
+        raise Forbidden("This game is suspended.")
+    return game_id
+
+
+AsGame = Annotated[str, Depends(_reader)]
+
+
+@router.get("/matches", response_model=contract.GameMatchPage)
+async def list_matches(
+    here: Here,
+    game_id: AsGame,
+    status: Annotated[Literal["pending", "live", "finished", "aborted"] | None, Query()] = None,
+    user_id: Annotated[contract.UserId | None, Query()] = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 50,
+) -> contract.GameMatchPage:
+    """The game's own matches, oldest first (A4)."""
+    after = from_cursor(cursor, int, str)
+    found, more = await here.db.read(matches.list_for_game, game_id, status, user_id, after, limit)
+    return contract.GameMatchPage(matches=found, next_cursor=to_cursor(*more) if more is not None else None)
+
+
+@router.get("/matches/{match_id}", response_model=contract.GameMatch)
+async def read_match(here: Here, game_id: AsGame, match_id: Annotated[contract.MatchId, Path()]) -> contract.GameMatch:
+    return await here.db.read(matches.read_for_game, game_id, match_id)
+
+
+@router.get("/users/{user_id}", response_model=contract.GameUser)
+async def read_user(here: Here, game_id: AsGame, user_id: str) -> contract.GameUser:
+    """A player who is or was in this game's matches."""
+    if len(user_id) != 36 or not user_id.isascii() or not user_id.isprintable():
+        raise NotFound("There is no such player in this game's matches.")
+    return await here.db.read(players.game_user, game_id, user_id)

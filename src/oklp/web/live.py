@@ -1,0 +1,124 @@
+"""One reader of the event log for all of a process's server-sent event streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Self
+
+from oklp.errors import OklpError
+from oklp.services import live
+from oklp.services.live import Event, Position
+from oklp.settings import Settings
+from oklp.storage.engine import Database
+
+log = logging.getLogger(__name__)
+
+# After a wake an event may still be above the horizon, held up by an older transaction: look again shortly.
+LOOK_AGAIN_SECONDS = (0.02, 0.1, 0.4)
+IDLE_SECONDS = 2.0
+HEARTBEAT_SECONDS = 15.0
+
+
+class Hub:
+    """Wakes the streams of those players whom something new concerns; each then reads its own events."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db = db
+        self._settings = settings
+        self._streams: dict[str, set[Stream]] = {}
+        self._woken = asyncio.Event()
+        self.closing = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        """End every stream: the server is shutting down, and clients resume elsewhere."""
+        self.closing.set()
+        for streams in self._streams.values():
+            for stream in streams:
+                stream.woken.set()
+
+    def subscribe(self, user_id: str) -> Stream:
+        return Stream(self, user_id)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        position = await self._first()
+        while True:
+            self._woken.clear()
+            position = await self._look(position)
+            for pause in LOOK_AGAIN_SECONDS:
+                if self._streams and not self._woken.is_set():
+                    await self._sleep(pause)
+                    position = await self._look(position)
+            await self._sleep(IDLE_SECONDS)
+
+    async def _first(self) -> Position:
+        while True:
+            try:
+                return await self._db.read(live.here)
+            except OklpError as refusal:
+                log.warning("the event log cannot be read: %s", refusal.detail)
+                await asyncio.sleep(1)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _look(self, position: Position) -> Position:
+        if not self._streams:
+            return await self._first()
+        try:
+            while True:
+                heard = await self._db.read(live.heard, position)
+                for _, users in heard.audiences:
+                    for user_id in users:
+                        for stream in self._streams.get(user_id, ()):
+                            stream.woken.set()
+                position = heard.position
+                if len(heard.audiences) < live.PAGE:
+                    return position
+        except OklpError as refusal:
+            log.warning("the event log cannot be read: %s", refusal.detail)
+            return position
+
+
+class Stream:
+    """One player's events from a position on. Used as a context manager, so that it is always unsubscribed."""
+
+    def __init__(self, hub: Hub, user_id: str) -> None:
+        self._hub = hub
+        self.user_id = user_id
+        self.woken = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._hub._streams.setdefault(self.user_id, set()).add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        streams = self._hub._streams.get(self.user_id, set())
+        streams.discard(self)
+        if not streams:
+            self._hub._streams.pop(self.user_id, None)
+
+    async def events(self, position: Position) -> AsyncIterator[list[Event]]:
+        """Batches of events as they come; an empty one is a heartbeat. Ends when the hub closes."""
+        while not self._hub.closing.is_set():
+            self.woken.clear()
+            events = await self._hub._db.read(live.since, self._hub._settings, self.user_id, position)
+            if events:
+                position = events[-1].position or position
+                yield events
+                if len(events) >= live.PAGE:
+                    continue
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self.woken.wait()
+            except TimeoutError:
+                yield []

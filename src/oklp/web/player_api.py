@@ -1,0 +1,298 @@
+"""What players call (contract section B3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Concatenate, Literal, ParamSpec
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response, StreamingResponse
+
+from oklp import contract
+from oklp.errors import Unauthenticated, invalid
+from oklp.observability import count, login_failures
+from oklp.services import auth, games, idempotency, launch, ledger, live, matches, players, starting, vault, views
+from oklp.services.auth import SessionQuestion
+from oklp.services.launch import LaunchJob
+from oklp.services.live import Event, Position
+from oklp.services.matches import Caller
+from oklp.services.starting import Confirm
+from oklp.signing import hash_token
+from oklp.storage.engine import Tx
+from oklp.web.caller import (
+    AsPlayer,
+    Here,
+    Limit,
+    address_of,
+    answered,
+    bearer,
+    claim_of,
+    from_cursor,
+    to_cursor,
+)
+from oklp.web.context import Context, new_token, new_uuid
+
+router = APIRouter(prefix="/api/player/v1", tags=["player"])
+
+MatchPath = Annotated[contract.MatchId, Path()]
+Cursor = Annotated[str | None, Query(max_length=200)]
+P = ParamSpec("P")
+NEVER_MATCHES = vault.hash_password("no such person has this password")
+
+
+async def once(
+    here: Context,
+    request: Request,
+    caller: Caller,
+    status: int,
+    work: Callable[Concatenate[Tx, P], BaseModel],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Response:
+    """Do `work` in the write lane, or replay the answer that the request's idempotency key has already had."""
+    claim = await claim_of(request, caller.user_id)
+    return answered(await here.db.write(idempotency.once, claim, status, work, *args, **kwargs))
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+@router.post("/players", status_code=201, response_model=contract.Player)
+async def sign_up(here: Here, body: contract.SignUp) -> contract.Player:
+    now = here.clock()
+    players.check_sign_up(here.settings, body, now)
+    password_hash = await here.in_pool(vault.hash_password, body.password)
+    return await here.db.write(players.sign_up, here.settings, new_uuid(), body, password_hash, now)
+
+
+async def log_in_as(here: Context, request: Request, kind: str, body: contract.LogIn) -> contract.Session:
+    """Check a password and open a session. One refusal for unknown names and wrong passwords, and one duration."""
+    address = address_of(request)
+    known = await here.db.write(auth.begin_login, here.settings, kind, body.username, address, here.clock())
+    right = await here.in_pool(vault.verify_password, body.password, known.password_hash or NEVER_MATCHES)
+    if known.subject_id is None or not right:
+        count(login_failures)
+        raise Unauthenticated(auth.LOGIN_REFUSED)
+    token = new_token()
+    life_ms = here.settings.session_seconds * 1000
+    expires_at = await here.db.write(
+        auth.log_in, kind, body.username, address, known.subject_id, token, here.clock(), life_ms
+    )
+    return contract.Session(token=token, expires_at=views.when(expires_at))
+
+
+@router.post("/sessions", status_code=201, response_model=contract.Session)
+async def log_in(here: Here, request: Request, body: contract.LogIn) -> contract.Session:
+    return await log_in_as(here, request, "player", body)
+
+
+@router.delete("/sessions/current", status_code=204)
+async def log_out(here: Here, request: Request, caller: AsPlayer) -> Response:
+    await here.db.write(auth.log_out, hash_token(bearer(request)))
+    return Response(status_code=204)
+
+
+@router.get("/me", response_model=contract.Profile)
+async def me(here: Here, caller: AsPlayer) -> contract.Profile:
+    return await here.db.read(players.profile, caller.user_id)
+
+
+@router.get("/players", response_model=contract.PlayerPage)
+async def find_players(
+    here: Here, caller: AsPlayer, query: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$")], limit: Limit = 20
+) -> contract.PlayerPage:
+    """Players whose name starts so, to invite them."""
+    return await here.db.read(players.search, query, limit)
+
+
+# --- games -----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/games", response_model=contract.GamePage)
+async def list_games(here: Here, caller: AsPlayer, cursor: Cursor = None, limit: Limit = 50) -> contract.GamePage:
+    after = from_cursor(cursor, str)
+    page = await here.db.read(games.playable, here.settings, after[0] if after is not None else "", limit)
+    if page.next_cursor is None:
+        return page
+    return page.model_copy(update={"next_cursor": to_cursor(page.next_cursor)})
+
+
+@router.get("/games/{game_id}", response_model=contract.Game)
+async def read_game(here: Here, caller: AsPlayer, game_id: Annotated[contract.GameId, Path()]) -> contract.Game:
+    return await here.db.read(games.playable_one, here.settings, game_id)
+
+
+# --- matches ---------------------------------------------------------------------------------------------------------
+
+
+@router.post("/matches", status_code=201, response_model=contract.Match)
+async def create_match(here: Here, request: Request, caller: AsPlayer, body: contract.NewMatch) -> Response:
+    work = (here.settings, caller, body, matches.new_id(), matches.new_id, here.clock())
+    return await once(here, request, caller, 201, matches.create, *work)
+
+
+@router.get("/matches", response_model=contract.MatchPage)
+async def list_matches(
+    here: Here,
+    caller: AsPlayer,
+    status: Annotated[contract.MatchStatus | None, Query()] = None,
+    scope: Annotated[Literal["all", "mine", "open"], Query()] = "all",
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> contract.MatchPage:
+    """Newest first: one's own matches, and public ones that can still be joined."""
+    before = from_cursor(cursor, int, str)
+    found, more = await here.db.read(matches.list_for_player, caller.user_id, status, scope, before, limit)
+    return contract.MatchPage(matches=found, next_cursor=to_cursor(*more) if more is not None else None)
+
+
+@router.get("/matches/{match_id}", response_model=contract.Match)
+async def read_match(
+    here: Here,
+    caller: AsPlayer,
+    match_id: MatchPath,
+    join_code: Annotated[str | None, Query(max_length=64)] = None,
+) -> contract.Match:
+    return await here.db.read(matches.read, caller.user_id, match_id, join_code)
+
+
+@router.post("/matches/{match_id}/invitations", response_model=contract.Match)
+async def invite(
+    here: Here, request: Request, caller: AsPlayer, match_id: MatchPath, body: contract.Invite
+) -> Response:
+    return await once(
+        here, request, caller, 200, matches.invite, caller, match_id, body.usernames, matches.new_id, here.clock()
+    )
+
+
+@router.post("/matches/{match_id}/join", response_model=contract.Match)
+async def join(
+    here: Here, request: Request, caller: AsPlayer, match_id: MatchPath, body: contract.Join | None = None
+) -> Response:
+    return await once(
+        here,
+        request,
+        caller,
+        200,
+        matches.join,
+        here.settings,
+        caller,
+        match_id,
+        body or contract.Join(),
+        matches.new_id(),
+        here.clock(),
+    )
+
+
+@router.post("/matches/{match_id}/decline", response_model=contract.Match)
+async def decline(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
+    return await once(here, request, caller, 200, matches.decline, caller, match_id, here.clock())
+
+
+@router.post("/matches/{match_id}/leave", response_model=contract.Match)
+async def leave(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
+    """Leave before the match starts; a paid entry fee goes back."""
+    return await once(here, request, caller, 200, matches.leave, here.settings, caller, match_id, here.clock())
+
+
+@router.post("/matches/{match_id}/confirm", response_model=contract.Match)
+async def confirm(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
+    """Confirm and pay the entry fee into escrow; the last confirmation starts the match."""
+    claim = await claim_of(request, caller.user_id)
+    job = Confirm(here.settings, caller.user_id, match_id, new_uuid(), here.db.node, here.clock(), claim)
+    return answered(await here.db.write_set(starting.confirm, job))
+
+
+@router.post("/matches/{match_id}/cancel", response_model=contract.Match)
+async def cancel(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
+    return await once(here, request, caller, 200, matches.cancel, here.settings, caller, match_id, here.clock())
+
+
+@router.post("/matches/{match_id}/launch", response_model=contract.LaunchAnswer)
+async def launch_match(
+    here: Here, caller: AsPlayer, match_id: MatchPath, body: contract.Launch | None = None
+) -> contract.LaunchAnswer:
+    """A fresh match-token in the game's URL for this platform."""
+    platform = body.platform if body is not None else "browser"
+    return await here.db.write_set(launch.launch, LaunchJob(caller, match_id, platform, new_token(), here.clock()))
+
+
+# --- wallet ----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/wallet", response_model=contract.Wallet)
+async def wallet(here: Here, caller: AsPlayer) -> contract.Wallet:
+    return await here.db.read(ledger.wallet, caller.user_id, here.settings.currency)
+
+
+@router.get("/wallet/entries", response_model=contract.WalletEntryPage)
+async def wallet_entries(
+    here: Here, caller: AsPlayer, cursor: Cursor = None, limit: Limit = 50
+) -> contract.WalletEntryPage:
+    """The statement: every posting on the player's account, newest first."""
+    before = from_cursor(cursor, int, int)
+    page, more = await here.db.read(ledger.entries, caller.user_id, before, limit)
+    return page.model_copy(update={"next_cursor": to_cursor(*more)}) if more is not None else page
+
+
+@router.post("/wallet/deposits", status_code=201, response_model=contract.PaymentAnswer)
+async def deposit(here: Here, request: Request, caller: AsPlayer, body: contract.Payment) -> Response:
+    return await once(
+        here, request, caller, 201, ledger.deposit, here.settings, caller.user_id, new_uuid(), body, here.clock()
+    )
+
+
+@router.post("/wallet/withdrawals", status_code=201, response_model=contract.PaymentAnswer)
+async def withdraw(here: Here, request: Request, caller: AsPlayer, body: contract.Payment) -> Response:
+    return await once(
+        here, request, caller, 201, ledger.withdraw, here.settings, caller.user_id, new_uuid(), body, here.clock()
+    )
+
+
+# --- live ------------------------------------------------------------------------------------------------------------
+
+
+def _render(event: Event) -> str:
+    head = f"id: {event.position}\n" if event.position is not None else ""
+    return f"{head}event: {event.event}\ndata: {event.data}\n\n"
+
+
+@router.get("/events", response_class=StreamingResponse)
+async def events(
+    here: Here,
+    request: Request,
+    caller: AsPlayer,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> StreamingResponse:
+    """Server-sent events: invitations, matches and the wallet as they change. `Last-Event-ID` resumes."""
+    if last_event_id:
+        start = Position.parse(last_event_id)
+        if start is None:
+            raise invalid("Last-Event-ID", "is not the id of an event")
+    else:
+        start = await here.db.read(live.here)
+
+    async def stream(position: Position) -> AsyncIterator[str]:
+        # An id of its own, so that a client that is cut off before the first event resumes from here too.
+        yield f"retry: 1000\nid: {position}\n\n"
+        with here.hub.subscribe(caller.user_id) as subscription:
+            async for batch in subscription.events(position):
+                if batch:
+                    yield "".join(map(_render, batch))
+                else:
+                    yield ": still here\n\n"
+                    if not await _still_valid(here, request):
+                        return
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream(start), headers=headers, media_type="text/event-stream")
+
+
+async def _still_valid(here: Context, request: Request) -> bool:
+    """A session that was ended elsewhere ends its streams as well."""
+    try:
+        await here.db.read_set(auth.sessions, SessionQuestion(hash_token(bearer(request)), here.clock()))
+    except Unauthenticated:
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""One loop a process: webhook deliveries, deadlines, housekeeping (design, sections 1 and 5).
+
+Everything it must do is a row with a time, so a restart forgets nothing. Deliveries written by this process come to it
+as hand-offs, already leased, and are on the wire within milliseconds of the commit; everything else is found by
+looking. Sending happens with no transaction open; its outcome is recorded in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oklp import signing
+from oklp.errors import OklpError
+from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
+from oklp.sender import Exchange, Outgoing, WebhookSender
+from oklp.services import auth, housekeeping, matches, results, starting, webhooks
+from oklp.services.auth import KeyRing
+from oklp.services.vault import Vault
+from oklp.services.webhooks import Reply, Sending
+from oklp.settings import Settings
+from oklp.storage.engine import Database
+
+log = get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+SWEEP_LIMIT = 200
+HOUSEKEEPING_SECONDS = 60.0
+RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
+USER_AGENT = "oklp-webhooks/1"
+
+
+class Worker:
+    """Started once a process, on its event loop. `keys` gives the key ring of the moment."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        vault: Vault,
+        clock: Callable[[], int],
+        keys: Callable[[], KeyRing],
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._vault = vault
+        self._clock = clock
+        self._keys = keys
+        self._sender = WebhookSender(
+            timeout_seconds=settings.webhook_timeout_seconds,
+            allow_loopback=settings.sandbox,
+            concurrency=settings.webhook_concurrency,
+            concurrency_per_host=settings.webhook_concurrency_per_game,
+        )
+        self._sending: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._loops: list[asyncio.Task[None]] = []
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Take over what an earlier process left, then follow the clock."""
+        if self._settings.embedded:
+            # An embedded database has one server: whatever is leased to another was interrupted.
+            await self._db.write(starting.lapse, self._settings, self._clock(), self._db.node, 10_000)
+        self._loops = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_house())]
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Take nothing more on, and let what is on the wire come back."""
+        self._stopping = True
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=drain_seconds)
+        for task in self._sending:
+            task.cancel()
+        await self._sender.close()
+
+    def heard(self, topics: set[str], handoffs: Sequence[Any]) -> None:
+        """From the event loop, after a commit."""
+        for handoff in handoffs:
+            if isinstance(handoff, Sending):
+                self._send_soon(handoff)
+        if "deliveries" in topics:
+            self._woken.set()
+
+    # --- the clock ---
+
+    async def _follow(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                busy = await self._look()
+            except OklpError as refusal:
+                log.warning("worker_cannot_look", detail=refusal.detail)
+                busy = False
+            except Exception:
+                log.exception("worker_failed")
+                busy = False
+            if not busy:
+                await self._sleep(LOOK_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _look(self) -> bool:
+        """Do what is due. True if there may be more of it."""
+        now = self._clock()
+        settings = self._settings
+        room = settings.webhook_concurrency - len(self._sending)
+        agenda = await self._db.read(housekeeping.agenda, now)
+        worker_lag_seconds.set(agenda.lag_ms / 1000)
+        sendings: list[Sending] = []
+        if agenda.due and room > 0:
+            limit = min(room, SWEEP_LIMIT)
+            sendings = await self._db.write(webhooks.claim, settings, self._db.node, now, limit)
+            for sending in sendings:
+                self._send_soon(sending)
+        done = 0
+        if agenda.lapsed:
+            done += await self._db.write(starting.lapse, settings, now, None, SWEEP_LIMIT)
+        if agenda.unstarted:
+            done += await self._db.write(matches.expire, settings, now, SWEEP_LIMIT)
+        if agenda.unreported:
+            done += await self._db.write(results.close_overdue, settings, now, SWEEP_LIMIT)
+        return bool(sendings) or done > 0
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self._db.write(housekeeping.sweep, self._settings, self._clock())
+                for account in await self._db.read(housekeeping.accounts):
+                    await self._db.write(housekeeping.roll_up, account)
+            except OklpError as refusal:
+                log.warning("housekeeping_failed", detail=refusal.detail)
+            except Exception:
+                log.exception("housekeeping_failed")
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    # --- sending ---
+
+    def _send_soon(self, sending: Sending) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(sending))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, sending: Sending) -> None:
+        try:
+            outgoing = await self._request(sending)
+            exchange = await self._sender.send(outgoing)
+            await self._record(sending, outgoing, exchange)
+        except OklpError as refusal:
+            # The lease lapses, and the sweep treats the attempt as lost.
+            log.error("delivery_not_recorded", delivery=sending.delivery_id, detail=refusal.detail)
+        except Exception:
+            log.exception("delivery_failed", delivery=sending.delivery_id)
+
+    async def _request(self, sending: Sending) -> Outgoing:
+        now_seconds = self._clock() // 1000
+        body = sending.body.encode()
+        known = await self._db.read(auth.webhook_secrets, self._vault, sending.game_id, self._clock())
+        life = int(self._settings.webhook_timeout_seconds) + 60
+        claims = signing.webhook_claims(
+            self._settings.issuer, sending.game_id, now_seconds, life, secrets.token_hex(16)
+        )
+        headers = {
+            "Authorization": f"Bearer {self._keys().current.sign(claims)}",
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+            "webhook-id": sending.delivery_id,
+            "webhook-timestamp": str(now_seconds),
+        }
+        if known:
+            headers["webhook-signature"] = signing.sign_webhook(known, sending.delivery_id, now_seconds, body)
+        return Outgoing(sending.method, sending.url, headers, body)
+
+    async def _record(self, sending: Sending, outgoing: Outgoing, exchange: Exchange) -> None:
+        reply = Reply(
+            status=exchange.status,
+            headers=exchange.headers,
+            body=exchange.body,
+            error=exchange.error,
+            duration_ms=exchange.duration_ms,
+            complete=exchange.complete,
+            sent=exchange.sent,
+            request_headers={name: value for name, value in outgoing.headers.items() if name != "Authorization"},
+        )
+        arguments = (self._settings, sending.delivery_id, sending.attempt, self._db.node, reply)
+        for pause in (*RECORD_PAUSES_SECONDS, None):
+            try:
+                recorded = await self._db.write(starting.record, *arguments, self._clock())
+                break
+            except OklpError:
+                # The outcome is known here alone: try hard to write it down before the lease runs out.
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        outcome = "delivered" if exchange.error is None else "failed"
+        observe_delivery(sending.event, outcome, exchange.duration_ms / 1000)
+        log.info(
+            "webhook",
+            event_type=sending.event,
+            game=sending.game_id,
+            match=recorded.match_id,
+            delivery=sending.delivery_id,
+            attempt=sending.attempt,
+            status=exchange.status,
+            error=exchange.error,
+            duration_ms=exchange.duration_ms,
+            aborted=recorded.failed is not None,
+        )

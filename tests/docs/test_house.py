@@ -1,0 +1,110 @@
+"""Rules of the house that import-linter has no words for."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "oklp"
+
+# The standard library's clocks, randomness and doors to the outside: arguments, in the domain.
+IMPURE = {
+    "asyncio",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "shutil",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+    "uuid",
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", of(SOURCE / "domain"), ids=name_of)
+def test_the_domain_is_pure(path: Path) -> None:
+    allowed = sys.stdlib_module_names - IMPURE | {"oklp"}
+    assert {name for name in imports(path) if name.partition(".")[0] not in allowed} == set()
+
+
+def test_the_domain_reads_no_clock() -> None:
+    clocks = {"now", "utcnow", "today"}
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in of(SOURCE / "domain")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in clocks
+    ]
+    assert found == []
+
+
+def test_games_stand_on_the_sdk_alone() -> None:
+    """As a studio's would: of ours, `oklp.sdk` and nothing else."""
+    found = {
+        f"{name_of(path)}: {name}"
+        for path in of(ROOT / "games")
+        for name in imports(path)
+        if name.partition(".")[0] == "oklp" and not (name == "oklp.sdk" or name.startswith("oklp.sdk."))
+    }
+    assert {text for text in found if not text.endswith(": oklp")} == set()
+
+
+@pytest.mark.parametrize("room", ["contract.py", "signing.py", "errors.py", "sdk"])
+def test_a_bare_install_is_enough_for_the_sdk(room: str) -> None:
+    """What these import from others is in the dependencies of the package, not of its extra."""
+    installed = {
+        "cryptography",
+        "httpx",
+        "joserfc",
+        "pydantic",
+        "pydantic_core",
+        "standardwebhooks",
+        "typing_extensions",
+    }
+    allowed = sys.stdlib_module_names | installed | {"oklp"}
+    place = SOURCE / room
+    paths = of(place) if place.is_dir() else [place]
+    assert paths
+    assert {name for path in paths for name in imports(path) if name.partition(".")[0] not in allowed} == set()
+
+
+def test_files_stay_readable() -> None:
+    """One room, one noun: a file that outgrows this wants to be two. `contract.py` is a flat list of models."""
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in of(ROOT / "src")}
+    lengths.pop("src/oklp/contract.py")
+    assert {name: lines for name, lines in lengths.items() if lines > 600} == {}
