@@ -163,8 +163,6 @@ def errors_page() -> str:
         '"errors": [{"field": "teams.0.ranking", "message": "must start at 1"}]}\n```',
         "A code further in (↳) is a special case of the one above it.",
         table(["Code", "Status", "Title", "What to do"], rows),
-        "What is refused before a route is reached has one of three codes besides: `not-found` for an unknown address, "
-        "`method-not-allowed` (405), `http-error` for the rest.",
         "Under `/auth` errors have the form of RFC 6749 §5.2: `error` and `error_description`.",
     )
 

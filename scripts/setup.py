@@ -181,7 +181,7 @@ def browser_found() -> bool:
 def apt_install(packages: list[str], purpose: str, otherwise: str) -> None:
     """Install Debian packages, with sudo where needed; raises SetupError with what to do by hand."""
     wanted = " ".join(packages)
-    by_hand = f"{purpose} is needed: install the Debian package(s) {wanted}, or {otherwise}"
+    by_hand = f"for {purpose}, install the Debian package(s) {wanted}, or {otherwise}"
     if not shutil.which("apt-get"):
         raise SetupError(f"{by_hand} (there is no apt-get here)")
     become: list[str] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from oklp import __version__, observability
@@ -29,6 +31,7 @@ from oklp.storage.engine import Database, inspect_database, migrate
 from oklp.web import game_api, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
+from oklp.web.limits import RequestLimit
 from oklp.web.requests import Observed
 from oklp.worker import Worker
 
@@ -95,6 +98,8 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> Fas
         app.include_router(module.router)
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    if not settings.sandbox:
+        app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute)
     app.add_middleware(Observed)
     return app
 
@@ -140,6 +145,7 @@ async def running(
         db.listen(from_any_thread)
         await worker.start()
         followers = [asyncio.create_task(db.watch()), asyncio.create_task(context.hub.run())]
+        _close_on_signal(loop, context.hub.close)
         if settings.sandbox:
             log.warning("sandbox", note="play money, loopback webhooks, instant approval and payments")
         try:
@@ -150,6 +156,21 @@ async def running(
                 follower.cancel()
             await asyncio.gather(*followers, *tasks, return_exceptions=True)
             await worker.stop(settings.drain_seconds)
+
+
+def _close_on_signal(loop: asyncio.AbstractEventLoop, close: Callable[[], None]) -> None:
+    """End event streams as soon as the server is told to stop: it waits for open requests before it shuts down."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def handle(signum: int, frame: Any, before: Any = before) -> None:
+            loop.call_soon_threadsafe(close)
+            if callable(before):
+                before(signum, frame)
+
+        signal.signal(number, handle)
 
 
 def _spawn(tasks: set[asyncio.Task[Any]], work: Any) -> None:
@@ -163,10 +184,16 @@ def _spawn(tasks: set[asyncio.Task[Any]], work: Any) -> None:
 
 def _health_routes() -> list[Route]:
     return [
+        Route("/", home, methods=["GET"]),
         Route("/healthz", healthz, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
+
+
+async def home(_request: Request) -> Response:
+    """Until there are pages, the API's own."""
+    return RedirectResponse("/docs")
 
 
 async def healthz(_request: Request) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +96,9 @@ def _opened(database_url: str, *, sandbox: bool = False) -> Iterator[tuple[Setti
         check_database(settings)
         db = open_database(settings, wall_clock)
         try:
+            served_at = db.run(auth.served_at)
+            if served_at is not None and "OKLP_PUBLIC_URL" not in os.environ:
+                settings = _settings(database_url, settings.sandbox, public_url=served_at)
             yield settings, db
         finally:
             db.close()
@@ -145,6 +150,9 @@ def serve(
     )
     if settings.sandbox:
         err.print("[black on yellow] SANDBOX [/] play money, loopback webhooks, instant approval and payments")
+    _allow_many_connections()
+    if workers > 1:  # each process counts for itself; /metrics must tell of all
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
     uvicorn.run(
         "oklp.cli:served_app",
         factory=True,
@@ -163,6 +171,12 @@ def serve(
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
     )
+
+
+def _allow_many_connections() -> None:
+    """Slow webhook receivers each hold a connection: lift the soft limit of open files as far as we may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @app.command(name="migrate")

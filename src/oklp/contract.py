@@ -36,8 +36,11 @@ Email = Annotated[
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Score = Annotated[int, Field(strict=True, ge=0, le=MAX_SCORE)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
-Reason = Annotated[Text, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-Name = Annotated[Text, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
+# The text is stripped first, and what is left of it has a length: constraints on `Text` would be asked the other way.
+Reason = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(_printable)
+]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_printable)]
 
 MatchStatus = Literal["pending", "starting", "live", "finished", "aborted"]
 GameMatchStatus = Literal["pending", "live", "finished", "aborted"]
@@ -217,12 +220,13 @@ class NamedPerson(Wire):
 
 
 class LogIn(Wire):
-    username: Annotated[str, StringConstraints(min_length=1, max_length=254)]
+    username: Annotated[Text, StringConstraints(min_length=1, max_length=254)]
     password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Session(Wire):
     token: str
+    expires_in: int
     expires_at: datetime
 
 
@@ -463,6 +467,17 @@ class StudioGamePage(Wire):
     games: list[StudioGame]
 
 
+class OperatorGame(StudioGame):
+    """A game as operators see it: `studio` is the name."""
+
+    studio: str
+
+
+class OperatorGamePage(Wire):
+    games: list[OperatorGame]
+    next_cursor: str | None = None
+
+
 class RegisteredGame(StudioGame):
     developer_config: DeveloperConfig
 
@@ -483,6 +498,19 @@ class Studio(Wire):
 Role = Literal["owner", "developer", "viewer"]
 
 
+class StudioProfile(Studio):
+    """The member who asks, and the studio."""
+
+    username: str
+    email: str
+    role: Role
+
+
+class OperatorProfile(Wire):
+    operator_id: str
+    username: str
+
+
 class NewStudioMember(Wire):
     username: Username
     email: Email
@@ -500,6 +528,10 @@ class StudioMember(Wire):
 
 class StudioMemberPage(Wire):
     members: list[StudioMember]
+
+
+DeliveryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-abort)?$")]
+DeliveryState = Literal["waiting", "sending", "delivered", "failed"]
 
 
 class DeliveryAttempt(Wire):
@@ -522,7 +554,7 @@ class Delivery(Wire):
     match_id: str | None
     event: Literal["match.started", "match.aborted", "test"]
     method: Literal["PUT", "DELETE"]
-    state: Literal["waiting", "sending", "delivered", "failed"]
+    state: DeliveryState
     attempts: int
     next_attempt_at: datetime | None
     created_at: datetime
@@ -577,7 +609,7 @@ class PlayerAction(Wire):
 
 
 class HeldDecision(Wire):
-    """What happens to winnings held for a suspended player: paid to the player, or back to the other players' fees."""
+    """What happens to winnings held for a suspended player: paid to the player, or kept among the platform's fees."""
 
     decision: Literal["release", "confiscate"]
     reason: Reason

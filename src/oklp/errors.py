@@ -8,6 +8,7 @@
     ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
     ├── Forbidden             403  forbidden             known, and not allowed
     ├── NotFound              404  not-found             or not the caller's to know of
+    ├── MethodNotAllowed      405  method-not-allowed
     ├── Conflict              409  conflict              the state does not allow it
     │   ├── WrongState        409  wrong-state           a match or review in another state
     │   ├── MatchFull         409  match-full            no free seat
@@ -88,6 +89,12 @@ class Forbidden(OklpError):
 
 class NotFound(OklpError):
     code, status, title = "not-found", 404, "Not found"
+
+
+class MethodNotAllowed(OklpError):
+    """The address is there, and does not take this HTTP method."""
+
+    code, status, title = "method-not-allowed", 405, "Method not allowed"
 
 
 class Conflict(OklpError):

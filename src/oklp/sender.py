@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -386,8 +387,8 @@ class WebhookSender:
             call.status = response.status
             call.headers = _kept_headers(response)
             # Reading until the end, or the limit, is what lets a connection be used again.
-            while len(call.body) < READ_LIMIT_BYTES and (part := await response.content.readany()):
-                call.body += part
+            while len(call.body) < READ_LIMIT_BYTES and not response.content.at_eof():
+                call.body += await response.content.readany()
         finally:
             response.close()  # drops the connection unless the answer has been read to its end
 
@@ -431,6 +432,7 @@ class _NotSendable(Exception):
     """The request was not tried; the message says why."""
 
 
+@lru_cache(maxsize=1_024)
 def _sendable(url: str) -> URL:
     """As it stands: encoding it anew would change paths and queries that mean something to the receiver."""
     try:
@@ -455,8 +457,6 @@ def _judgement(call: _Call) -> str | None:
 
 def _explanation(exc: Exception, call: _Call) -> str:
     """A sentence for whatever ended the call."""
-    if call.overflowed:
-        return "the head of the answer is too large"
     match exc:
         case _NotSendable():
             return str(exc)
@@ -467,13 +467,13 @@ def _explanation(exc: Exception, call: _Call) -> str:
             return f"the TLS handshake failed: {_brief(getattr(exc.os_error, 'reason', None) or str(exc.os_error))}"
         case aiohttp.ClientConnectorError():
             return _not_connected(exc)
-        case _Unanswered():
+        case _Unanswered() if not call.overflowed:
             reset = isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.ECONNRESET
             when = "within the head of an answer" if call.answered else "before an answer came"
             return f"the connection was {'reset' if reset else 'closed'} {when}"
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return "the URL is not valid"
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | _Unanswered():
             return "the head of the answer is not valid HTTP, or too large"
         case aiohttp.ClientError() | OSError() if call.status is not None:
             return "the connection was lost within the answer"
@@ -498,18 +498,22 @@ def _not_connected(exc: aiohttp.ClientConnectorError) -> str:
 _UNFIT = {code: "�" for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)) if chr(code) not in "\n\t"}
 
 
+def _fit(text: str) -> str:
+    return text if text.isprintable() else text.translate(_UNFIT)
+
+
 def _as_text(body: bytearray) -> str:
     """The first KEPT_BODY_BYTES. A character cut in half at the end is left out; what is no UTF-8 is replaced."""
     cut = len(body) > KEPT_BODY_BYTES
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return decoder.decode(bytes(body[:KEPT_BODY_BYTES]), final=not cut).replace("\r\n", "\n").translate(_UNFIT)
+    return _fit(decoder.decode(bytes(body[:KEPT_BODY_BYTES]), final=not cut).replace("\r\n", "\n"))
 
 
 def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     kept: dict[str, str] = {}
     room = KEPT_HEADERS_LENGTH
     for raw_name, raw_value in response.headers.items():
-        name, value = raw_name.lower().translate(_UNFIT), raw_value.translate(_UNFIT)
+        name, value = _fit(raw_name.lower()), _fit(raw_value)
         room -= len(name) + len(value)
         if room < 0:
             break
@@ -519,4 +523,4 @@ def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 def _brief(text: str) -> str:
     """One line of somebody else's words."""
-    return " ".join(text.translate(_UNFIT).split())[:200]
+    return " ".join(_fit(text).split())[:200]

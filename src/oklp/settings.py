@@ -43,8 +43,7 @@ class Settings(BaseSettings):
     )
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 currency of a new game.")
     webhook_timeout_seconds: float = Field(default=10, gt=0, le=120, description="Time for one whole webhook exchange.")
-    webhook_concurrency: int = Field(default=2_000, ge=1, description="Webhook requests in flight in one process.")
-    webhook_concurrency_per_game: int = Field(default=64, ge=1, description="Webhook requests in flight to one game.")
+    webhook_concurrency: int = Field(default=4_000, ge=1, description="Webhook requests in flight in one process.")
     abort_retry_seconds: Seconds = Field(
         default=24 * 3600,
         description="How long the DELETE of an aborted match is retried.",
@@ -71,6 +70,11 @@ class Settings(BaseSettings):
     login_failures: int = Field(default=10, ge=1, description="Failed log-ins for one name within the window.")
     login_window_seconds: Seconds = Field(default=300, description="The window in which failed log-ins are counted.")
     minimum_age_years: int = Field(default=18, ge=0, le=120, description="Youngest age at which a player may sign up.")
+    requests_per_minute: int = Field(
+        default=1_200,
+        ge=1,
+        description="Requests of one caller to the player, studio and operator APIs; the sandbox does not limit them.",
+    )
     queue_limit: int = Field(default=2_000, ge=1, description="Jobs waiting for a lane before the answer is 503.")
     batch_limit: int = Field(default=256, ge=1, le=5_000, description="Jobs that share one commit at the most.")
     body_limit_bytes: int = Field(default=262_144, ge=1_024, description="Largest request body.")

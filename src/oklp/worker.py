@@ -16,7 +16,7 @@ from oklp import signing
 from oklp.errors import OklpError
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
 from oklp.sender import Exchange, Outgoing, WebhookSender
-from oklp.services import auth, housekeeping, matches, results, starting, webhooks
+from oklp.services import auth, housekeeping, matches, results, starting
 from oklp.services.auth import KeyRing
 from oklp.services.vault import Vault
 from oklp.services.webhooks import Reply, Sending
@@ -52,7 +52,8 @@ class Worker:
             timeout_seconds=settings.webhook_timeout_seconds,
             allow_loopback=settings.sandbox,
             concurrency=settings.webhook_concurrency,
-            concurrency_per_host=settings.webhook_concurrency_per_game,
+            # Games may share a host: a limit a host would let a slow game hold up its neighbours.
+            concurrency_per_host=settings.webhook_concurrency,
         )
         self._sending: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -93,16 +94,15 @@ class Worker:
     async def _follow(self) -> None:
         while True:
             self._woken.clear()
+            pause_seconds = LOOK_SECONDS
             try:
-                busy = await self._look()
+                pause_seconds = await self._look()
             except OklpError as refusal:
                 log.warning("worker_cannot_look", detail=refusal.detail)
-                busy = False
             except Exception:
                 log.exception("worker_failed")
-                busy = False
-            if not busy:
-                await self._sleep(LOOK_SECONDS)
+            if pause_seconds > 0:
+                await self._sleep(pause_seconds)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -111,8 +111,8 @@ class Worker:
         except TimeoutError:
             pass
 
-    async def _look(self) -> bool:
-        """Do what is due. True if there may be more of it."""
+    async def _look(self) -> float:
+        """Do what is due. Returns after how many seconds to look again: at once when there may be more of it."""
         now = self._clock()
         settings = self._settings
         room = settings.webhook_concurrency - len(self._sending)
@@ -121,7 +121,7 @@ class Worker:
         sendings: list[Sending] = []
         if agenda.due and room > 0:
             limit = min(room, SWEEP_LIMIT)
-            sendings = await self._db.write(webhooks.claim, settings, self._db.node, now, limit)
+            sendings = await self._db.write(starting.claim, settings, self._db.node, now, limit)
             for sending in sendings:
                 self._send_soon(sending)
         done = 0
@@ -131,7 +131,10 @@ class Worker:
             done += await self._db.write(matches.expire, settings, now, SWEEP_LIMIT)
         if agenda.unreported:
             done += await self._db.write(results.close_overdue, settings, now, SWEEP_LIMIT)
-        return bool(sendings) or done > 0
+        if sendings or done > 0:
+            return 0
+        until_next = LOOK_SECONDS if agenda.next_at is None else (agenda.next_at - self._clock()) / 1000
+        return min(max(until_next, 0.01), LOOK_SECONDS)
 
     async def _keep_house(self) -> None:
         while True:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +110,11 @@ def test_files_stay_readable() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in of(ROOT / "src")}
     lengths.pop("src/oklp/contract.py")
     assert {name: lines for name, lines in lengths.items() if lines > 600} == {}
+
+
+def test_every_dependency_has_a_written_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    names = [re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower() for requirement in wanted]
+    reasons = (ROOT / "docs" / "decisions" / "0005-dependencies.md").read_text(encoding="utf-8").lower()
+    assert [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", reasons)] == []

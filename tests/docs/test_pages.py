@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +182,48 @@ def test_commands_that_pages_name_are_there() -> None:
         for target in re.findall(r"(?:`|^ {4}|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert {(page, target) for page, target in named if target not in targets} == set()
+
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            if kind == language:
+                yield name_of(page), text
+
+
+def test_examples_in_python_parse_and_import_what_there_is() -> None:
+    examples = list(blocks("python"))
+    assert examples
+    for page, text in examples:
+        for node in ast.walk(ast.parse(text, filename=page)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oklp"):
+                module = importlib.import_module(node.module or "")
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], page
+
+
+def test_examples_of_our_commands_use_commands_and_options_there_are() -> None:
+    from typer.main import get_command
+
+    from oklp.cli import app
+
+    examples = [
+        (page, line)
+        for page, text in blocks("sh")
+        for line in re.findall(r"^(?:\w+=\S+ )*(?:[\w./-]*/)?(oklp .*)$", text.replace("\\\n", " "), re.MULTILINE)
+    ]
+    assert examples
+    for page, line in examples:
+        command: Any = get_command(app)
+        words = shlex.split(line, comments=True)[1:]
+        while hasattr(command, "commands"):
+            assert words, f"{page}: {line}"
+            assert words[0] in command.commands, f"{page}: {line}"
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, f"{page}: {line}"
 
 
 def test_help_lists_every_target_for_people() -> None:

@@ -28,7 +28,7 @@ from oklp.sdk import (
     load_config,
 )
 from oklp.sdk.requests import Answer, Authorize, Calls, NoAnswer, Send, Step, TokenCache, Wait, exchange
-from tests.sdk.stand_in import FINISHED, MATCH_ID, OTHER_USER, TOKEN_INFO, USER, FakeTime, Platform
+from tests.sdk.stand_in import FINISHED, MATCH_ID, OTHER_USER, TOKEN_INFO, USER, FakeTime
 
 CONFIG = load_config(
     {
@@ -42,10 +42,11 @@ CONFIG = load_config(
     }
 )
 CALLS = Calls(CONFIG)
+POLICY = RetryPolicy()
 INFO = Answer(200, {}, json.dumps(TOKEN_INFO).encode())
 
 
-def carry_out(replies: list[Answer | NoAnswer], policy: RetryPolicy = RetryPolicy(), call: Any = None) -> Any:
+def carry_out(replies: list[Answer | NoAnswer], policy: RetryPolicy = POLICY, call: Any = None) -> Any:
     """Runs an exchange against scripted replies; its steps are the first of the pair returned, its result or error the
     second. Tokens are `t1`, `t2`, …
     """
@@ -268,9 +269,17 @@ def test_a_retry_after_date_counts_from_the_answers_own_date() -> None:
     ],
 )
 def test_a_retry_after_that_says_nothing_is_no_obstacle(headers: dict[str, str]) -> None:
-    steps, result = carry_out([error_answer(503, **headers), INFO])
+    steps, result = carry_out(
+        [Answer(503, {name.replace("_", "-"): value for name, value in headers.items()}, b""), INFO]
+    )
     assert waits(steps) == [0.25]
     assert result.user_id == USER
+
+
+def test_a_retry_after_in_the_past_is_now() -> None:
+    dates = {"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    _, error = carry_out([Answer(503, dates, b"")], RetryPolicy(attempts=1))
+    assert error.retry_after_seconds == 0
 
 
 def test_a_wait_beyond_the_budget_is_not_begun() -> None:
@@ -328,10 +337,10 @@ def test_an_exchange_that_is_not_given_what_it_asked_for_is_a_bug_and_says_so() 
     next(running)
     with pytest.raises(InvariantBroken):
         running.send(None)
-    running = exchange(CALLS.token(), RetryPolicy(), time.clock, time.chance)
-    next(running)
+    unauthorized = exchange(CALLS.token(), RetryPolicy(), time.clock, time.chance)
+    next(unauthorized)
     with pytest.raises(InvariantBroken):
-        running.send("a token")
+        unauthorized.send("a token")
 
 
 # --- what an answer means --------------------------------------------------------------------------------------------
@@ -445,6 +454,9 @@ def test_a_refused_token_is_forgotten_unless_it_was_replaced_already() -> None:
     tokens.store(answer("b", 300), 1)
     tokens.refuse("a")
     assert tokens.usable(2) == tokens.fresh(2) == "b"
+    tokens.refuse("b")
+    tokens.refuse("a")
+    assert tokens.usable(3) is None
 
 
 def test_a_failed_renewal_is_put_off_without_losing_the_token() -> None:
@@ -463,11 +475,3 @@ def test_an_empty_cache_has_nothing() -> None:
     tokens.postpone(5)
     checks: list[Callable[[float], str | None]] = [tokens.usable, tokens.fresh]
     assert [check(0) for check in checks] == [None, None]
-
-
-def test_the_stand_in_speaks_as_the_platform_does(platform: Platform) -> None:
-    """The stand-in's own configuration is one that the SDK takes."""
-    assert (
-        Calls(load_config(platform.config())).token().url
-        == f"{platform.url}/auth/realms/oklp/protocol/openid-connect/token"
-    )

@@ -95,7 +95,7 @@ class Receivers:
         ]
 
     def wait_for_end(self, connection: int) -> None:
-        """Block until this connection has ended on both sides; at most 10 s, after which any client lets idle ones go."""
+        """Block until this connection has ended; at most 10 s, for after 15 s clients let idle ones go anyway."""
         self._ask("end", connection=str(connection), patience="10")
 
     def connections(self, port: str) -> int:

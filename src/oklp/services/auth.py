@@ -40,6 +40,8 @@ def prepare(tx: Tx, settings: Settings, vault: Vault, new_key: Callable[[], str]
     platform = games.platform(tx)
     if platform is None:
         raise Conflict("The database is not initialised; run `oklp migrate`.")
+    if platform.public_url != settings.public_url:
+        games.set_public_url(tx, settings.public_url)
     replaced = []
     if platform.secret_check is not None and not vault.fits(platform.secret_check):
         if not settings.sandbox:
@@ -55,6 +57,12 @@ def prepare(tx: Tx, settings: Settings, vault: Vault, new_key: Callable[[], str]
         _add_key(tx, vault, new_key(), now)
         tx.notify("keys")
     return replaced
+
+
+def served_at(tx: Tx) -> str | None:
+    """The public URL of the server that started last."""
+    platform = games.platform(tx)
+    return platform.public_url if platform is not None else None
 
 
 def has_keys(tx: Tx) -> bool:

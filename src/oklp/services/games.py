@@ -1,4 +1,4 @@
-"""Studios and their games: registration, configuration, secrets, vetting, figures (contract sections A1, A5, B4)."""
+"""Games: registration, configuration, secrets, vetting, figures (contract sections A1, A5, B4)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from urllib.parse import urlsplit
 from oklp import contract
 from oklp.addresses import check_webhook_url
 from oklp.domain import matches as rules
-from oklp.errors import Conflict, FieldError, InvalidRequest, NotFound, WrongState, invalid
+from oklp.errors import FieldError, InvalidRequest, NotFound, WrongState, invalid
 from oklp.services import auth, matches, views
 from oklp.services.launch import PLACEHOLDER
 from oklp.services.players import taken
 from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.signing import new_webhook_secret
-from oklp.storage import events, players
+from oklp.storage import events
 from oklp.storage import games as store
 from oklp.storage import matches as match_store
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 DEFAULT_STUDIO = "default"
+COMMAND_LINE = "command-line"  # who acts when nobody has logged in, in the audit log
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FORBIDDEN_SCHEMES = frozenset({"javascript", "data", "file", "vbscript", "blob", "about", "view-source", "ws", "wss"})
 
@@ -96,7 +97,13 @@ def slug(name: str) -> str:
 
 
 def register(
-    tx: Tx, settings: Settings, vault: Vault, studio_id: str, request: contract.NewGame, now: int
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    studio_id: str,
+    request: contract.NewGame,
+    now: int,
+    actor: str = COMMAND_LINE,
 ) -> contract.RegisteredGame:
     """A new game with its secrets, which are shown this once. Approved at once in the sandbox, else a draft."""
     sandbox = settings.sandbox
@@ -120,7 +127,7 @@ def register(
             vetting_at=now if sandbox else None,
             created_at=now,
         )
-    _audit(tx, f"studio:{studio_id}", "game.register", game_id, None, {}, now)
+    _audit(tx, actor, "game.register", game_id, None, {"studio": studio_id, "webhook_url": request.webhook_url}, now)
     tx.notify("games")
     return contract.RegisteredGame(
         **get(tx, game_id).model_dump(),
@@ -202,28 +209,63 @@ def of_studio(tx: Tx, studio_id: str) -> contract.StudioGamePage:
 def update(
     tx: Tx, settings: Settings, actor: str, game_id: str, request: contract.GamePatch, now: int
 ) -> contract.StudioGame:
-    """Change what is given. Matches keep the rules they were made with."""
+    """Change what is given. Matches keep the rules they were made with.
+
+    An approved game stays approved when its URLs change: a studio must be able to move a failing server at once, and a
+    game in review takes no confirmations, so the honest would pay with every pending match. What a change could do is
+    bounded instead: each URL passes the same checks as at registration, the webhook tells ids alone, and the audit log
+    has the old value beside the new for an operator, who can suspend the game.
+    """
     row = _row(store.lock_game(tx, game_id))
     known = views.studio_game(row)
     given = request.settings.model_dump(exclude_none=True) if request.settings is not None else {}
-    merged = contract.GameSettings.model_validate({**known.settings.model_dump(), **given})
-    url = request.webhook_url if "webhook_url" in request.model_fields_set else known.webhook_url
-    urls = request.launch_urls if request.launch_urls is not None else known.launch_urls
-    check_settings(merged)
-    _check_webhook(merged, url, sandbox=settings.sandbox)
-    check_launch_urls(urls, sandbox=settings.sandbox)
+    changed = known.model_copy(
+        update={
+            "name": request.name if request.name is not None else known.name,
+            "webhook_url": request.webhook_url if "webhook_url" in request.model_fields_set else known.webhook_url,
+            "launch_urls": request.launch_urls if request.launch_urls is not None else known.launch_urls,
+            "settings": contract.GameSettings.model_validate({**known.settings.model_dump(), **given}),
+        }
+    )
+    check_settings(changed.settings)
+    _check_webhook(changed.settings, changed.webhook_url, sandbox=settings.sandbox)
+    check_launch_urls(changed.launch_urls, sandbox=settings.sandbox)
+    if changed.webhook_url is None:
+        _check_nobody_is_to_be_told(tx, game_id)
+    differences = _differences(known, changed)
+    if not differences:
+        return known
     store.update_game(
         tx,
         game_id,
-        name=request.name if request.name is not None else known.name,
-        webhook_url=url,
-        launch_urls=json.dumps(urls.model_dump(exclude_none=True)),
-        settings=merged.model_dump_json(),
+        name=changed.name,
+        webhook_url=changed.webhook_url,
+        launch_urls=json.dumps(changed.launch_urls.model_dump(exclude_none=True)),
+        settings=changed.settings.model_dump_json(),
     )
-    changed = request.model_dump(exclude_unset=True)
-    _audit(tx, actor, "game.update", game_id, None, changed, now)
+    _audit(tx, actor, "game.update", game_id, None, differences, now)
     tx.notify("games")
     return get(tx, game_id)
+
+
+def _check_nobody_is_to_be_told(tx: Tx, game_id: str) -> None:
+    """A match that was made while the game was pushed is started by a push, whatever the game says since."""
+    if match_store.ids_of(tx, status=rules.PENDING, game_id=game_id, discovery="push"):
+        raise WrongState("Matches that will be pushed to the webhook URL have not started yet.")
+
+
+def _differences(before: contract.StudioGame, after: contract.StudioGame) -> dict[str, Any]:
+    """What changed, as `{"settings.fee_bps": {"from": 1000, "to": 500}}`."""
+    old, new = (
+        {
+            "name": game.name,
+            "webhook_url": game.webhook_url,
+            **{f"launch_urls.{name}": value for name, value in game.launch_urls},
+            **{f"settings.{name}": value for name, value in game.settings},
+        }
+        for game in (before, after)
+    )
+    return {name: {"from": old[name], "to": new[name]} for name in old if old[name] != new[name]}
 
 
 def submit(tx: Tx, actor: str, game_id: str, now: int) -> contract.StudioGame:
@@ -247,8 +289,7 @@ def vet(
     after = {"approve": "approved", "refuse": "draft", "suspend": "suspended"}[request.decision]
     _set_vetting(tx, game_id, after, actor, request.reason, now)
     if after == "suspended":
-        pending = match_store.ids_of(tx, status=rules.PENDING, game_id=game_id)
-        matches.abort(tx, settings, pending, "game-suspended", "The game was suspended.", now)
+        matches.abort_pending(tx, settings, "game-suspended", "The game was suspended.", now, game_id=game_id)
     _audit(tx, actor, f"game.{request.decision}", game_id, request.reason, {}, now)
     return get(tx, game_id)
 
@@ -316,60 +357,3 @@ def origins_of_browsers(tx: Tx) -> dict[str, frozenset[str]]:
             parts = urlsplit(template.replace(PLACEHOLDER, "token"))
             found.setdefault(f"{parts.scheme}://{parts.netloc}".lower(), set()).add(row.id)
     return {origin: frozenset(game_ids) for origin, game_ids in found.items()}
-
-
-# --- studios ---------------------------------------------------------------------------------------------------------
-
-
-def sign_up_studio(
-    tx: Tx, studio_id: str, member_id: str, request: contract.NewStudio, password_hash: str, now: int
-) -> contract.Studio:
-    """A studio with its first member, the owner."""
-    store.insert_studio(tx, id=studio_id, name=request.name, created_at=now)
-    _insert_member(tx, studio_id, member_id, request.username, request.email, "owner", password_hash, now)
-    return contract.Studio(studio_id=studio_id, name=request.name, member_id=member_id)
-
-
-def add_member(
-    tx: Tx, studio_id: str, member_id: str, request: contract.NewStudioMember, password_hash: str, now: int
-) -> contract.StudioMember:
-    _insert_member(tx, studio_id, member_id, request.username, request.email, request.role, password_hash, now)
-    found = next((each for each in members(tx, studio_id).members if each.member_id == member_id), None)
-    if found is None:
-        raise Conflict("The member was not kept.")
-    return found
-
-
-def _insert_member(
-    tx: Tx, studio_id: str, member_id: str, username: str, email: str, role: str, password_hash: str, now: int
-) -> None:
-    if players.person_by_name(tx, "member", username.lower()) is not None:
-        raise taken("username", "is taken")
-    with tx.refusing(taken("username", "was taken a moment ago")):
-        players.insert_person(
-            tx,
-            "member",
-            id=member_id,
-            studio_id=studio_id,
-            username=username,
-            username_key=username.lower(),
-            email=email,
-            password_hash=password_hash,
-            role=role,
-            created_at=now,
-        )
-
-
-def members(tx: Tx, studio_id: str) -> contract.StudioMemberPage:
-    return contract.StudioMemberPage(
-        members=[
-            contract.StudioMember(
-                member_id=row.id,
-                username=row.username,
-                email=row.email,
-                role=row.role,
-                created_at=views.when(row.created_at),
-            )
-            for row in store.members_of(tx, studio_id)
-        ]
-    )

@@ -11,13 +11,14 @@ from oklp.storage.engine import Tx
 
 
 class Agenda(NamedTuple):
-    """What is due now; `lag_ms` is how late the latest of it is."""
+    """What is due now; `lag_ms` is how late the latest of it is, `next_at` when the next thing will be due."""
 
     due: bool
     lapsed: bool
     unstarted: bool
     unreported: bool
     lag_ms: int
+    next_at: int | None
 
 
 def agenda(tx: Tx, now: int) -> Agenda:
@@ -27,7 +28,8 @@ def agenda(tx: Tx, now: int) -> Agenda:
     times = (due, lapsed, unstarted, unreported)
     late = [now - at for at in times if at is not None and at <= now]
     is_due = [at is not None and at <= now for at in times]
-    return Agenda(is_due[0], is_due[1], is_due[2], is_due[3], max(late, default=0))
+    coming = [at for at in times if at is not None and at > now]
+    return Agenda(is_due[0], is_due[1], is_due[2], is_due[3], max(late, default=0), min(coming, default=None))
 
 
 def sweep(tx: Tx, settings: Settings, now: int) -> None:

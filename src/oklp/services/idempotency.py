@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from oklp.errors import FieldError, IdempotencyReuse, OklpError
 from oklp.storage import events as store
 from oklp.storage.engine import Tx
+from oklp.storage.events import Key as Key
 from oklp.storage.tx import Row
 
 P = ParamSpec("P")
@@ -22,7 +23,7 @@ P = ParamSpec("P")
 class Claim(NamedTuple):
     """What a request claims: `body_hash` tells apart other requests under the same key."""
 
-    key: store.Key
+    key: Key
     body_hash: str
     now: int
     valid_since: int
@@ -61,7 +62,7 @@ def replay(claim: Claim, row: Row) -> Answer:
     return Answer(row.status, row.answer, replayed=True)
 
 
-def find(tx: Tx, claims: Sequence[Claim]) -> dict[store.Key, Row]:
+def find(tx: Tx, claims: Sequence[Claim]) -> dict[Key, Row]:
     """Kept answers that are still valid; those too old are dropped so that their key can be used anew."""
     found = store.answers(tx, [claim.key for claim in claims])
     stale = {claim.key for claim in claims if claim.key in found and found[claim.key].created_at < claim.valid_since}

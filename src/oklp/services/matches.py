@@ -291,6 +291,23 @@ def abort(tx: Tx, settings: Settings, match_ids: Iterable[str], reason: str, det
     return sorted(rows)
 
 
+def abort_pending(
+    tx: Tx,
+    settings: Settings,
+    reason: str,
+    detail: str,
+    now: int,
+    *,
+    game_id: str | None = None,
+    user_id: str | None = None,
+) -> list[str]:
+    """Abort what has not started, of a game or of a player who is in it. What is starting or live goes on (B4)."""
+    rows = store.lock(tx, store.ids_of(tx, status=rules.PENDING, game_id=game_id, user_id=user_id))
+    # Somebody else's last confirmation may have come between the look and the lock.
+    pending = [key for key, row in rows.items() if row.status == rules.PENDING]
+    return abort(tx, settings, pending, reason, detail, now)
+
+
 def refund(tx: Tx, rows: Iterable[Row], seats: dict[str, list[Row]], now: int) -> None:
     """Every confirmed seat's fee goes from escrow back to its player."""
     paid = [

@@ -8,13 +8,11 @@ from typing import Any
 from babel import Locale
 
 from oklp import contract
-from oklp.domain import matches as rules
 from oklp.errors import Conflict, FieldError, NameTaken, NotFound, invalid
 from oklp.services import ledger, matches, views
 from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import ledger as ledger_store
-from oklp.storage import matches as match_store
 from oklp.storage import players as store
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
@@ -176,10 +174,11 @@ def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAc
         status="suspended" if suspend else "active",
         status_reason=request.reason if suspend else None,
     )
-    ledger_store.hold_winnings_of(tx, row.id, suspend)
+    # Matches are locked before balances, here as everywhere.
     if suspend:
-        pending = match_store.ids_of(tx, status=rules.PENDING, user_id=row.id)
-        matches.abort(tx, settings, pending, "player-suspended", "A player of this match was suspended.", now)
+        detail = "A player of this match was suspended."
+        matches.abort_pending(tx, settings, "player-suspended", detail, now, user_id=row.id)
+    ledger_store.hold_winnings_of(tx, row.id, suspend)
 
 
 def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.OperatorPlayer:

@@ -130,9 +130,9 @@ def _decide(batch: _Batch, job: Confirm) -> contract.Match:
     again = own is not None and own.state == rules.CONFIRMED
     if not again or match.status in rules.OVER:
         rules.permit(match.status, "confirm")
-    if batch.games[row.game_id].vetting != "approved":
-        raise WrongState("This game is not open for matches.")
     if not again:
+        if batch.games[row.game_id].vetting != "approved":
+            raise WrongState("This game is not open for matches.")
         _pay(batch, job, match)
         batch.told.append(("match", row.id, None, job.now))
         if row.entry_fee:
@@ -213,6 +213,25 @@ def _write_started(tx: Tx, rows: list[tuple[str, dict[str, Any]]]) -> None:
             for match_id, changed in rows
         ],
     )
+
+
+# --- the worker's side -----------------------------------------------------------------------------------------------
+
+
+def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[webhooks.Sending]:
+    """Lease the deliveries that are due. A start whose window has passed is not sent: its match is aborted (A3)."""
+    rows = outbox.due(tx, now, limit)
+    late = {row.match_id: row for row in rows if row.event == webhooks.STARTED and now > row.give_up_at}
+    given_up = set()
+    for match_id, match in store.lock(tx, late).items() if late else ():
+        delivery = late[match_id]
+        # One that is sent again by hand has no window: its match has moved on.
+        if match.status == rules.STARTING and match.start_delivery_id == delivery.id:
+            why = delivery.last_error or "no attempt was made"
+            detail = f"The time to start the match ran out; the last attempt: {why}."
+            matches.abort(tx, settings, [match_id], "game-refused", detail, now)
+            given_up.add(delivery.id)
+    return webhooks.lease(tx, settings, [row for row in rows if row.id not in given_up], owner, now)
 
 
 # --- the game's answer -----------------------------------------------------------------------------------------------

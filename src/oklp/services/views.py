@@ -142,12 +142,14 @@ def delivery(row: Row) -> contract.Delivery:
 
 
 def attempt(row: Row) -> contract.DeliveryAttempt:
+    """One request of a delivery. Whoever recorded it has left the credentials out; here they are left out again."""
+    sent = json.loads(row.request_headers) if row.request_headers else {}
     return contract.DeliveryAttempt(
         attempt=row.attempt,
         started_at=when(row.started_at),
         duration_ms=row.duration_ms,
         url=row.url,
-        request_headers=json.loads(row.request_headers) if row.request_headers else {},
+        request_headers={name: value for name, value in sent.items() if name.lower() != "authorization"},
         status=row.status,
         response_headers=json.loads(row.response_headers) if row.response_headers else None,
         response_body=row.response_body,

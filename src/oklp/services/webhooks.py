@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from oklp import contract
 from oklp.errors import NotFound, WrongState
 from oklp.services import views
 from oklp.settings import Settings
@@ -139,6 +140,8 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
         if delivery.state == "sending":
             # The start is on the wire. The abort must come after it, or the game would keep the match.
             after = delivery.lease_until
+            # Should it fail, it is not tried again: the match will never be played.
+            store.update(tx, delivery_id, attempts_left=0)
         elif delivery.state == "waiting":
             store.update(tx, delivery_id, state="failed", next_attempt_at=None, last_error="The match was aborted.")
         if delivery.maybe_received or delivery.state == "sending":
@@ -158,9 +161,8 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
 # --- the worker's side -----------------------------------------------------------------------------------------------
 
 
-def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[Sending]:
-    """Lease the deliveries that are due; each one's attempt is recorded before it is made."""
-    rows = store.due(tx, now, limit)
+def lease(tx: Tx, settings: Settings, rows: Sequence[Row], owner: str, now: int) -> list[Sending]:
+    """Lease deliveries that are due (`starting.claim` finds them); each one's attempt is recorded before it is made."""
     urls = {key: row.webhook_url for key, row in games.games_by_id(tx, [row.game_id for row in rows]).items()}
     sendings = []
     for row in rows:
@@ -290,9 +292,19 @@ def resend(tx: Tx, delivery_id: str, now: int) -> Row:
     return found
 
 
-def detail(tx: Tx, delivery_id: str, game_ids: Sequence[str] | None = None) -> Any:
-    """A delivery with its attempts; 404 unless it is of one of `game_ids` (None: any)."""
+def page(
+    tx: Tx, game_id: str | None, state: str | None, before: tuple[int, str] | None, limit: int
+) -> tuple[list[contract.Delivery], tuple[int, str] | None]:
+    """Newest first, of one game or of all, and the cursor (created_at, id) of what follows."""
+    rows = store.page(tx, game_id, state, before, limit + 1)
+    shown = rows[:limit]
+    more = (int(shown[-1].created_at), str(shown[-1].id)) if len(rows) > limit else None
+    return [views.delivery(row) for row in shown], more
+
+
+def detail(tx: Tx, delivery_id: str) -> contract.DeliveryDetail:
+    """A delivery with its attempts."""
     row = store.get(tx, delivery_id)
-    if row is None or (game_ids is not None and row.game_id not in game_ids):
+    if row is None:
         raise NotFound("There is no such delivery.")
     return views.delivery_detail(row, store.attempts_of(tx, delivery_id))

@@ -64,6 +64,7 @@ def connectable(url: str) -> sa.Engine:
         engine = sa.create_engine(
             url,
             poolclass=sa.pool.NullPool,
+            hide_parameters=True,  # they hold password hashes, and errors go to logs
             connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
             isolation_level="AUTOCOMMIT",
         )
@@ -74,6 +75,7 @@ def connectable(url: str) -> sa.Engine:
     return sa.create_engine(
         url,
         poolclass=sa.pool.NullPool,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         connect_args={
             "connect_timeout": 5,

@@ -19,6 +19,10 @@ def studio(tx: Tx, studio_id: str) -> Row | None:
     return tx.row(sa.select(schema.studios).where(schema.studios.c.id == studio_id))
 
 
+def lock_studio(tx: Tx, studio_id: str) -> Row | None:
+    return tx.row(sa.select(schema.studios).where(schema.studios.c.id == studio_id).with_for_update())
+
+
 def members_of(tx: Tx, studio_id: str) -> Sequence[Row]:
     m = schema.members
     return tx.rows(sa.select(m).where(m.c.studio_id == studio_id).order_by(m.c.created_at, m.c.id))
@@ -139,6 +143,10 @@ def platform(tx: Tx) -> Row | None:
 
 def set_secret_check(tx: Tx, value: str) -> None:
     tx.execute(schema.platform.update().values(secret_check=value))
+
+
+def set_public_url(tx: Tx, url: str) -> None:
+    tx.execute(schema.platform.update().values(public_url=url))
 
 
 def lock_platform(tx: Tx) -> None:

@@ -141,8 +141,12 @@ def page_for_game(
     return tx.rows(statement.order_by(m.c.created_at, m.c.id).limit(limit))
 
 
-def ids_of(tx: Tx, *, status: str, game_id: str | None = None, user_id: str | None = None) -> list[str]:
+def ids_of(
+    tx: Tx, *, status: str, game_id: str | None = None, user_id: str | None = None, discovery: str | None = None
+) -> list[str]:
     statement = sa.select(m.c.id).where(m.c.status == status)
+    if discovery is not None:
+        statement = statement.where(m.c.discovery == discovery)
     if game_id is not None:
         statement = statement.where(m.c.game_id == game_id)
     if user_id is not None:

@@ -27,6 +27,10 @@ def person(tx: Tx, kind: str, person_id: str) -> Row | None:
     return tx.row(sa.select(table).where(table.c.id == person_id))
 
 
+def delete_member(tx: Tx, member_id: str) -> None:
+    tx.execute(schema.members.delete().where(schema.members.c.id == member_id))
+
+
 def player_by_email(tx: Tx, email_key: str) -> Row | None:
     return tx.row(sa.select(schema.players).where(schema.players.c.email_key == email_key))
 

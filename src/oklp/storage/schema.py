@@ -34,6 +34,7 @@ platform = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("sandbox", sa.Boolean, nullable=False),
     sa.Column("secret_check", Text),
+    sa.Column("public_url", Text),  # of the server that started last: what commands put into developer configs
     sa.Column("tx_number_offset", Int, nullable=False, server_default="0"),
     sa.Column("created_at", Int, nullable=False),
     sa.CheckConstraint("id = 1", name="single"),
@@ -384,6 +385,13 @@ sa.Index(
     deliveries.c.next_attempt_at,
     postgresql_where=deliveries.c.state == "waiting",
     sqlite_where=deliveries.c.state == "waiting",
+)
+sa.Index(
+    "ix_deliveries_failed",
+    deliveries.c.created_at,
+    deliveries.c.id,
+    postgresql_where=deliveries.c.state == "failed",
+    sqlite_where=deliveries.c.state == "failed",
 )
 sa.Index(
     "ix_deliveries_lease",

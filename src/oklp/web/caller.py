@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Query, Request
@@ -16,12 +16,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, invalid
-from oklp.services import auth
+from oklp.services import auth, idempotency
 from oklp.services.auth import Person, SessionQuestion
 from oklp.services.idempotency import Answer, Claim
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
-from oklp.storage.events import Key
+from oklp.storage.engine import Tx
 from oklp.web import problems
 from oklp.web.context import Context, context_of
 
@@ -29,7 +29,10 @@ MAX_TOKEN_CHARS = 4_096
 Model = TypeVar("Model", bound=BaseModel)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
+P = ParamSpec("P")
+
 Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 def bearer(connection: HTTPConnection) -> str:
@@ -96,7 +99,7 @@ async def claim_of(request: Request, caller: str) -> Claim | None:
     context = context_of(request)
     now = context.clock()
     return Claim(
-        key=Key(caller, f"{request.method} {request.url.path}", key),
+        key=idempotency.Key(caller, f"{request.method} {request.url.path}", key),
         body_hash=hashlib.sha256(await request.body()).hexdigest(),
         now=now,
         valid_since=now - context.settings.idempotency_seconds * 1000,
@@ -108,6 +111,24 @@ def answered(answer: Answer) -> Response:
     media_type = "application/json" if answer.status < 400 else problems.MEDIA_TYPE
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
     return Response(answer.body, answer.status, headers, media_type)
+
+
+async def once(
+    here: Context,
+    request: Request,
+    caller: str,
+    status: int,
+    work: Callable[Concatenate[Tx, P], BaseModel],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Response:
+    """Do `work` in the write lane, or replay the answer that the request's idempotency key has already had.
+
+    `caller` is the id of the person whose key it is.
+    """
+    claim = await claim_of(request, caller)
+    return answered(await here.db.write(idempotency.once, claim, status, work, *args, **kwargs))
 
 
 async def parsed(request: Request, model: type[Model]) -> Model:

@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Concatenate, Literal, ParamSpec
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import Unauthenticated, invalid
-from oklp.observability import count, login_failures
-from oklp.services import auth, games, idempotency, launch, ledger, live, matches, players, starting, vault, views
+from oklp.services import auth, games, launch, ledger, live, matches, players, starting, vault
 from oklp.services.auth import SessionQuestion
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Event, Position
-from oklp.services.matches import Caller
 from oklp.services.starting import Confirm
 from oklp.signing import hash_token
-from oklp.storage.engine import Tx
 from oklp.web.caller import (
     AsPlayer,
+    Cursor,
     Here,
     Limit,
-    address_of,
     answered,
     bearer,
     claim_of,
     from_cursor,
+    once,
     to_cursor,
 )
 from oklp.web.context import Context, new_token, new_uuid
+from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/player/v1", tags=["player"])
 
 MatchPath = Annotated[contract.MatchId, Path()]
-Cursor = Annotated[str | None, Query(max_length=200)]
-P = ParamSpec("P")
-NEVER_MATCHES = vault.hash_password("no such person has this password")
-
-
-async def once(
-    here: Context,
-    request: Request,
-    caller: Caller,
-    status: int,
-    work: Callable[Concatenate[Tx, P], BaseModel],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> Response:
-    """Do `work` in the write lane, or replay the answer that the request's idempotency key has already had."""
-    claim = await claim_of(request, caller.user_id)
-    return answered(await here.db.write(idempotency.once, claim, status, work, *args, **kwargs))
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
@@ -66,22 +47,6 @@ async def sign_up(here: Here, body: contract.SignUp) -> contract.Player:
     return await here.db.write(players.sign_up, here.settings, new_uuid(), body, password_hash, now)
 
 
-async def log_in_as(here: Context, request: Request, kind: str, body: contract.LogIn) -> contract.Session:
-    """Check a password and open a session. One refusal for unknown names and wrong passwords, and one duration."""
-    address = address_of(request)
-    known = await here.db.write(auth.begin_login, here.settings, kind, body.username, address, here.clock())
-    right = await here.in_pool(vault.verify_password, body.password, known.password_hash or NEVER_MATCHES)
-    if known.subject_id is None or not right:
-        count(login_failures)
-        raise Unauthenticated(auth.LOGIN_REFUSED)
-    token = new_token()
-    life_ms = here.settings.session_seconds * 1000
-    expires_at = await here.db.write(
-        auth.log_in, kind, body.username, address, known.subject_id, token, here.clock(), life_ms
-    )
-    return contract.Session(token=token, expires_at=views.when(expires_at))
-
-
 @router.post("/sessions", status_code=201, response_model=contract.Session)
 async def log_in(here: Here, request: Request, body: contract.LogIn) -> contract.Session:
     return await log_in_as(here, request, "player", body)
@@ -89,8 +54,7 @@ async def log_in(here: Here, request: Request, body: contract.LogIn) -> contract
 
 @router.delete("/sessions/current", status_code=204)
 async def log_out(here: Here, request: Request, caller: AsPlayer) -> Response:
-    await here.db.write(auth.log_out, hash_token(bearer(request)))
-    return Response(status_code=204)
+    return await log_out_of(here, request)
 
 
 @router.get("/me", response_model=contract.Profile)
@@ -129,7 +93,7 @@ async def read_game(here: Here, caller: AsPlayer, game_id: Annotated[contract.Ga
 @router.post("/matches", status_code=201, response_model=contract.Match)
 async def create_match(here: Here, request: Request, caller: AsPlayer, body: contract.NewMatch) -> Response:
     work = (here.settings, caller, body, matches.new_id(), matches.new_id, here.clock())
-    return await once(here, request, caller, 201, matches.create, *work)
+    return await once(here, request, caller.user_id, 201, matches.create, *work)
 
 
 @router.get("/matches", response_model=contract.MatchPage)
@@ -162,7 +126,16 @@ async def invite(
     here: Here, request: Request, caller: AsPlayer, match_id: MatchPath, body: contract.Invite
 ) -> Response:
     return await once(
-        here, request, caller, 200, matches.invite, caller, match_id, body.usernames, matches.new_id, here.clock()
+        here,
+        request,
+        caller.user_id,
+        200,
+        matches.invite,
+        caller,
+        match_id,
+        body.usernames,
+        matches.new_id,
+        here.clock(),
     )
 
 
@@ -173,7 +146,7 @@ async def join(
     return await once(
         here,
         request,
-        caller,
+        caller.user_id,
         200,
         matches.join,
         here.settings,
@@ -187,13 +160,13 @@ async def join(
 
 @router.post("/matches/{match_id}/decline", response_model=contract.Match)
 async def decline(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
-    return await once(here, request, caller, 200, matches.decline, caller, match_id, here.clock())
+    return await once(here, request, caller.user_id, 200, matches.decline, caller, match_id, here.clock())
 
 
 @router.post("/matches/{match_id}/leave", response_model=contract.Match)
 async def leave(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
     """Leave before the match starts; a paid entry fee goes back."""
-    return await once(here, request, caller, 200, matches.leave, here.settings, caller, match_id, here.clock())
+    return await once(here, request, caller.user_id, 200, matches.leave, here.settings, caller, match_id, here.clock())
 
 
 @router.post("/matches/{match_id}/confirm", response_model=contract.Match)
@@ -206,7 +179,7 @@ async def confirm(here: Here, request: Request, caller: AsPlayer, match_id: Matc
 
 @router.post("/matches/{match_id}/cancel", response_model=contract.Match)
 async def cancel(here: Here, request: Request, caller: AsPlayer, match_id: MatchPath) -> Response:
-    return await once(here, request, caller, 200, matches.cancel, here.settings, caller, match_id, here.clock())
+    return await once(here, request, caller.user_id, 200, matches.cancel, here.settings, caller, match_id, here.clock())
 
 
 @router.post("/matches/{match_id}/launch", response_model=contract.LaunchAnswer)
@@ -239,14 +212,32 @@ async def wallet_entries(
 @router.post("/wallet/deposits", status_code=201, response_model=contract.PaymentAnswer)
 async def deposit(here: Here, request: Request, caller: AsPlayer, body: contract.Payment) -> Response:
     return await once(
-        here, request, caller, 201, ledger.deposit, here.settings, caller.user_id, new_uuid(), body, here.clock()
+        here,
+        request,
+        caller.user_id,
+        201,
+        ledger.deposit,
+        here.settings,
+        caller.user_id,
+        new_uuid(),
+        body,
+        here.clock(),
     )
 
 
 @router.post("/wallet/withdrawals", status_code=201, response_model=contract.PaymentAnswer)
 async def withdraw(here: Here, request: Request, caller: AsPlayer, body: contract.Payment) -> Response:
     return await once(
-        here, request, caller, 201, ledger.withdraw, here.settings, caller.user_id, new_uuid(), body, here.clock()
+        here,
+        request,
+        caller.user_id,
+        201,
+        ledger.withdraw,
+        here.settings,
+        caller.user_id,
+        new_uuid(),
+        body,
+        here.clock(),
     )
 
 

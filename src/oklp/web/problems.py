@@ -17,6 +17,7 @@ from oklp.errors import (
     InvalidRequest,
     InvariantBroken,
     MalformedRequest,
+    MethodNotAllowed,
     NotFound,
     OklpError,
     Unauthenticated,
@@ -79,7 +80,8 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
     cause = error.__cause__
     if isinstance(cause, OklpError):  # ours, met while the framework was reading the body
         return problem(cause)
-    refusal = HttpRefusal(error.status_code, str(error.detail))
+    kinds: dict[int, type[OklpError]] = {404: NotFound, 405: MethodNotAllowed}
+    refusal = kinds.get(error.status_code, MalformedRequest)(str(error.detail))
     return problem(refusal, error.headers)
 
 
@@ -90,20 +92,3 @@ async def on_recursion(_request: Request, _error: Exception) -> Response:
 async def on_unforeseen(_request: Request, error: Exception) -> Response:
     log.error("unforeseen error", exc_info=error)
     return problem(InvariantBroken("Something went wrong on our side."))
-
-
-class HttpRefusal(OklpError):
-    """What the framework refuses before a handler is asked."""
-
-    _KINDS: Mapping[int, tuple[str, str]] = {
-        400: ("malformed-request", "The request cannot be read"),
-        404: ("not-found", "Not found"),
-        405: ("method-not-allowed", "Method not allowed"),
-    }
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        code, title = self._KINDS.get(status, ("http-error", "The request was refused"))
-        self.status = status  # type: ignore[misc]
-        self.code = code  # type: ignore[misc]
-        self.title = title  # type: ignore[misc]

@@ -81,6 +81,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'waiting'"),
         sqlite_where=sa.text("state = 'waiting'"),
     )
+    op.create_index(
+        "ix_deliveries_failed",
+        "deliveries",
+        ["created_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'failed'"),
+        sqlite_where=sa.text("state = 'failed'"),
+    )
     op.create_index("ix_deliveries_game", "deliveries", ["game_id", "created_at", "id"], unique=False)
     op.create_index(
         "ix_deliveries_lease",
@@ -185,6 +193,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("sandbox", sa.Boolean(), nullable=False),
         sa.Column("secret_check", sa.Text(), nullable=True),
+        sa.Column("public_url", sa.Text(), nullable=True),
         sa.Column("tx_number_offset", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_platform_single")),

@@ -1,0 +1,225 @@
+"""A database with live matches to finish, by the same services that make them in life.
+
+Ids follow from a match's number by MD5: as scattered as random ones, and pgbench can name the same matches. Money goes
+through `services.ledger` alone, so that `oklp books verify` holds for the seeded database as for any other. The players are so
+many that matches finished side by side have no winner in common: no row is hot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oklp import contract
+from oklp.app import check_database, open_database, wall_clock
+from oklp.domain import ledger as books
+from oklp.services import auth, games, ledger
+from oklp.services.vault import open_vault
+from oklp.settings import Settings
+from oklp.signing import generate_key, hash_token
+from oklp.storage import ledger as ledger_store
+from oklp.storage import matches as match_store
+from oklp.storage import players as player_store
+from oklp.storage import schema, sets
+from oklp.storage.engine import Database, Tx
+
+PLAYERS = 2_000
+ENTRY_FEE = 500
+CURRENCY = "XTS"
+RESULTS_DUE_SECONDS = 30 * 24 * 3600
+CHUNK = 1_000
+
+
+def match_id(number: int) -> str:
+    return hashlib.md5(b"match-%d" % number).hexdigest()[:24]
+
+
+def user_id(number: int) -> str:
+    return str(uuid.UUID(hashlib.md5(b"player-%d" % (number % PLAYERS)).hexdigest()))
+
+
+def team_id(number: int, team: int) -> str:
+    return "12"[team] + match_id(number)[1:]
+
+
+def seat_id(number: int, team: int) -> str:
+    return "ab"[team] + match_id(number)[1:]
+
+
+def members(number: int) -> tuple[str, str]:
+    """The players of a match; the first of them will win."""
+    return user_id(2 * number), user_id(2 * number + 1)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def match_token(number: int, team: int) -> str:
+    return f"token-of-{number}-{team}-" + "t" * 24
+
+
+@dataclass(frozen=True)
+class Game:
+    """The registered game."""
+
+    game_id: str
+    studio_id: str
+    client_secret: str
+    webhook_secret: str
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A database with `count` live matches, numbered from 0."""
+
+    settings: Settings
+    game: Game
+    count: int
+
+
+def settings_for(database_url: str, data_dir: Path, public_url: str) -> Settings:
+    return Settings(database_url=database_url, data_dir=data_dir, public_url=public_url, sandbox=True)
+
+
+def seed(settings: Settings, webhook_url: str, matches: int, with_tokens: int) -> Seeded:
+    """Make the database, a game, the players and `matches` live matches; the last `with_tokens` have match-tokens."""
+    check_database(settings)
+    db = open_database(settings, wall_clock)
+    try:
+        game = _register(settings, db, webhook_url)
+        now = wall_clock()
+        db.run(_players, now)
+        for first in range(0, matches, CHUNK):
+            db.run(_matches, game, range(first, min(first + CHUNK, matches)), now)
+        db.run(_tokens, game, range(matches - with_tokens, matches), now)
+        # What autovacuum does in time: without it the first plans would be made for empty tables.
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            connection.exec_driver_sql("CHECKPOINT" if db.postgres else "PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.close()
+    return Seeded(settings, game, matches)
+
+
+def _register(settings: Settings, db: Database, webhook_url: str) -> Game:
+    vault = open_vault(settings)
+    db.run(auth.prepare, settings, vault, generate_key, wall_clock())
+    studio_id = db.run(games.default_studio, wall_clock())
+    request = contract.NewGame(
+        name="Bench",
+        webhook_url=webhook_url,
+        launch_urls=contract.LaunchTemplates(browser="http://127.0.0.1/?t={match-token}"),
+        settings=contract.GameSettings(results_due_seconds=RESULTS_DUE_SECONDS),
+    )
+    game = db.run(games.register, settings, vault, studio_id, request, wall_clock())
+    secrets = game.developer_config.authentication
+    return Game(game.game_id, studio_id, secrets.client_secret or "", secrets.webhook_secret or "")
+
+
+def _players(tx: Tx, now: int) -> None:
+    columns = ("id", "username", "username_key", "email", "email_key", "password_hash", "date_of_birth", "country")
+    rows = []
+    for number in range(PLAYERS):
+        name = f"player-{number}"
+        mail = f"{name}@bench.example"
+        rows.append((user_id(number), name, name, mail, mail, "!", "1990-01-01", "DE", "active", True, now))
+    sets.insert_rows(tx, schema.players, (*columns, "status", "verified", "created_at"), rows)
+    users = [user_id(number) for number in range(PLAYERS)]
+    ledger_store.ensure_balances(tx, [(user, CURRENCY) for user in users])
+    ledger.lock(tx, users)
+    ledger.post(tx, [books.grant(str(uuid.uuid4()), user, 10**9, CURRENCY) for user in users], now)
+
+
+def _matches(tx: Tx, game: Game, numbers: Sequence[int], now: int) -> None:
+    same = _same_for_all(game, now)
+    rows: list[tuple[object, ...]] = []
+    seats: list[tuple[object, ...]] = []
+    holds = []
+    for number in numbers:
+        key, users = match_id(number), members(number)
+        teams = [team_id(number, team) for team in range(2)]
+        roster = [[teams[team], [[user, seat_id(number, team)]]] for team, user in enumerate(users)]
+        rows.append((key, *same.values(), users[0], json.dumps(teams), json.dumps(roster)))
+        for team, user in enumerate(users):
+            seats.append((seat_id(number, team), key, user, teams[team], 0, "confirmed", team, now))
+            holds.append(books.hold(key, seat_id(number, team), user, ENTRY_FEE, CURRENCY))
+    columns = ("id", *same, "created_by", "team_ids", "roster")
+    sets.insert_rows(tx, schema.matches, columns, rows)
+    match_store.insert_seats(tx, seats)
+    ledger.lock(tx, {user for number in numbers for user in members(number)})
+    escrows = ledger.post(tx, holds, now)
+    match_store.pay_in(tx, [(amount, key) for key, amount in sorted(escrows.items())])
+
+
+def _same_for_all(game: Game, now: int) -> dict[str, object]:
+    """Columns of a live match with an entry fee and the default rules."""
+    return {
+        "game_id": game.game_id,
+        "studio_id": game.studio_id,
+        "status": "live",
+        "visibility": "private",
+        "mode": "sync",
+        "score_order": "high",
+        "discovery": "push",
+        "currency": CURRENCY,
+        "entry_fee": ENTRY_FEE,
+        "fee_bps": 1_000,
+        "studio_share_bps": 5_000,
+        "team_size": 1,
+        "results_due_seconds": RESULTS_DUE_SECONDS,
+        "start_retries": 0,
+        "start_backoff_seconds": 1,
+        "created_at": now,
+        "starts_by": now + 86_400_000,
+        "started_at": now,
+        "results_due_at": now + RESULTS_DUE_SECONDS * 1000,
+        "escrow": 0,
+    }
+
+
+def _tokens(tx: Tx, game: Game, numbers: Sequence[int], now: int) -> None:
+    due_at = now + RESULTS_DUE_SECONDS * 1000
+    rows: list[tuple[object, ...]] = [
+        (hash_token(match_token(number, team)), match_id(number), members(number)[team], game.game_id, now, due_at)
+        for number in numbers
+        for team in range(2)
+    ]
+    match_store.insert_tokens(tx, rows)
+
+
+def add_sessions(settings: Settings, tokens: Sequence[tuple[int, str]]) -> None:
+    """Log players in, given as (number of the player, session token)."""
+    db = open_database(settings, wall_clock)
+    try:
+        now = wall_clock()
+        for number, token in tokens:
+            db.run(_session, user_id(number), token, now)
+    finally:
+        db.close()
+
+
+def _session(tx: Tx, subject_id: str, token: str, now: int) -> None:
+    player_store.insert_session(
+        tx,
+        token_hash=hash_token(token),
+        kind="player",
+        subject_id=subject_id,
+        created_at=now,
+        expires_at=now + 86_400_000,
+    )
+
+
+def result_of(number: int) -> bytes:
+    """The body of the `finish` request of a match: its first team wins."""
+    users = members(number)
+    body = {
+        "match_id": match_id(number),
+        "participants": [{"id": user, "score": 300 - 200 * team} for team, user in enumerate(users)],
+        "teams": [{"id": team_id(number, team), "score": 300 - 200 * team, "ranking": team + 1} for team in range(2)],
+    }
+    return json.dumps(body).encode()

@@ -1,0 +1,1 @@
+"""High Bid: a card duel for two, as a game server on `oklp.sdk`."""

@@ -1,0 +1,206 @@
+"""What operators do and see (contract section B4).
+
+Every action needs a reason, and its line in the audit log is written in the action's own transaction: none without the
+other. Players are told what happened to their match, not the reason, which may be about somebody else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from oklp import contract
+from oklp.domain import matches as rules
+from oklp.errors import NotFound, WrongState
+from oklp.services import games, ledger, matches, players, results, views
+from oklp.services.players import taken
+from oklp.settings import Settings
+from oklp.storage import events
+from oklp.storage import games as game_store
+from oklp.storage import ledger as ledger_store
+from oklp.storage import matches as match_store
+from oklp.storage import players as player_store
+from oklp.storage import webhooks as outbox
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+ABORTED_BY_OPERATOR = "operator"
+LISTED_WITH_A_MATCH = 200
+
+
+# --- operators themselves --------------------------------------------------------------------------------------------
+
+
+def create(tx: Tx, operator_id: str, username: str, password_hash: str, now: int) -> None:
+    """An operator made by the command line. Raises NameTaken."""
+    if player_store.person_by_name(tx, "operator", username.lower()) is not None:
+        raise taken("username", "is taken")
+    with tx.refusing(taken("username", "was taken a moment ago")):
+        player_store.insert_person(
+            tx,
+            "operator",
+            id=operator_id,
+            username=username,
+            username_key=username.lower(),
+            password_hash=password_hash,
+            created_at=now,
+        )
+    _audit(tx, games.COMMAND_LINE, "operator.create", f"operator:{operator_id}", None, {"username": username}, now)
+
+
+# --- games -----------------------------------------------------------------------------------------------------------
+
+
+def list_games(tx: Tx, vetting: str | None, after: str, limit: int) -> tuple[list[contract.OperatorGame], str | None]:
+    """In the order of their ids, and the id after which the rest follows."""
+    rows = game_store.by_vetting(tx, vetting, after, limit + 1)
+    return [_game(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+
+
+def game(tx: Tx, game_id: str) -> contract.OperatorGame:
+    row = game_store.game(tx, game_id)
+    if row is None:
+        raise NotFound("There is no such game.")
+    return _game(row)
+
+
+def _game(row: Row) -> contract.OperatorGame:
+    return contract.OperatorGame(**views.studio_game(row).model_dump(), studio=row.studio_name)
+
+
+def vet(
+    tx: Tx, settings: Settings, actor: str, game_id: str, request: contract.VettingDecision, now: int
+) -> contract.OperatorGame:
+    games.vet(tx, settings, actor, game_id, request, now)
+    return game(tx, game_id)
+
+
+# --- players ---------------------------------------------------------------------------------------------------------
+
+
+def act_on_player(
+    tx: Tx, settings: Settings, actor: str, user_id: str, request: contract.PlayerAction, now: int
+) -> contract.OperatorPlayer:
+    players.act(tx, settings, actor, user_id, request, now)
+    return players.operator_player(tx, settings, user_id)
+
+
+def decide_held(
+    tx: Tx, actor: str, user_id: str, match_id: str, request: contract.HeldDecision, now: int
+) -> contract.HeldWinning:
+    """Winnings that were held while a player was suspended go to the player, or stay with the platform.
+
+    Raises NotFound when nothing was held there, WrongState once it is decided.
+    """
+    held = next((row for row in ledger_store.held_of(tx, user_id) if row.match_id == match_id), None)
+    if held is None:
+        raise NotFound("Nothing was held for this player from this match.")
+    if held.state != "held":
+        raise WrongState(f"These winnings were {held.state} already.")
+    decide = ledger.release_held if request.decision == "release" else ledger.confiscate_held
+    amount = decide(tx, match_id, user_id, now)
+    detail = {"match_id": match_id, "amount": amount, "currency": held.currency}
+    _audit(tx, actor, f"held-winnings.{request.decision}", f"player:{user_id}", request.reason, detail, now)
+    state = "released" if request.decision == "release" else "confiscated"
+    return contract.HeldWinning.model_validate(
+        {"match_id": match_id, "amount": amount, "currency": held.currency, "state": state}
+    )
+
+
+# --- matches ---------------------------------------------------------------------------------------------------------
+
+
+def match(tx: Tx, match_id: str) -> contract.OperatorMatch:
+    """Everything there is about one match."""
+    row = match_store.get(tx, [match_id]).get(match_id)
+    if row is None:
+        raise NotFound(matches.NOT_FOUND)
+    shown: contract.Match = matches.views_of(tx, [row], views.match)[0]
+    return contract.OperatorMatch(
+        **shown.model_dump(),
+        postings=[
+            contract.LedgerPosting(
+                set_id=each.set_id,
+                account=each.account,
+                amount=each.amount,
+                currency=each.currency,
+                created_at=views.when(each.at),
+            )
+            for each in ledger_store.postings_of_match(tx, match_id)
+        ],
+        deliveries=[views.delivery(each) for each in outbox.of_match(tx, match_id)],
+        refused_results=_refused(tx, match_id),
+        audit=[
+            views.audit(each) for each in events.audit_page(tx, _subject_of_match(match_id), None, LISTED_WITH_A_MATCH)
+        ],
+    )
+
+
+def refused_results(tx: Tx, match_id: str) -> contract.RefusedResults:
+    """Results that came after the accepted one and said something else (A7)."""
+    if match_id not in match_store.get(tx, [match_id]):
+        raise NotFound(matches.NOT_FOUND)
+    return contract.RefusedResults(results=_refused(tx, match_id))
+
+
+def _refused(tx: Tx, match_id: str) -> list[contract.RefusedResult]:
+    return [
+        contract.RefusedResult(received_at=views.when(row.received_at), reason=row.reason, body=json.loads(row.body))
+        for row in match_store.refused_of(tx, match_id)
+    ]
+
+
+def settle(tx: Tx, actor: str, match_id: str, request: contract.SettleRequest, now: int) -> contract.OperatorMatch:
+    """End a live match with a result of the operator's. Raises WrongState, InvalidRequest (roster, ranks)."""
+    detail = results.settle(tx, match_id, request, now)
+    _audit(tx, actor, "match.settle", _subject_of_match(match_id), request.reason, detail, now)
+    return match(tx, match_id)
+
+
+def abort(
+    tx: Tx, settings: Settings, actor: str, match_id: str, request: contract.OperatorReason, now: int
+) -> contract.OperatorMatch:
+    """Call off a match that is not over: every fee goes back, and a game that may know of it is told."""
+    row = match_store.lock(tx, [match_id]).get(match_id)
+    if row is None:
+        raise NotFound(matches.NOT_FOUND)
+    rules.permit(row.status, "abort")
+    matches.abort(tx, settings, [match_id], ABORTED_BY_OPERATOR, "An operator called the match off.", now)
+    _audit(tx, actor, "match.abort", _subject_of_match(match_id), request.reason, {"was": row.status}, now)
+    return match(tx, match_id)
+
+
+def _subject_of_match(match_id: str) -> str:
+    return f"match:{match_id}"
+
+
+# --- the platform ----------------------------------------------------------------------------------------------------
+
+
+def audit_log(
+    tx: Tx, subject: str | None, before: int | None, limit: int
+) -> tuple[list[contract.AuditEntry], int | None]:
+    """Newest first, and the entry before which the rest follows."""
+    rows = events.audit_page(tx, subject, before, limit + 1)
+    return [views.audit(row) for row in rows[:limit]], int(rows[limit - 1].id) if len(rows) > limit else None
+
+
+class Backlog(NamedTuple):
+    """What waits, failed or is late."""
+
+    deliveries_waiting: int
+    deliveries_failed: int
+    matches_overdue: int
+
+
+def backlog(tx: Tx, now: int) -> Backlog:
+    return Backlog(outbox.count(tx, "waiting"), outbox.count(tx, "failed"), match_store.count_overdue(tx, now))
+
+
+def _audit(
+    tx: Tx, actor: str, action: str, subject: str, reason: str | None, detail: Mapping[str, Any], now: int
+) -> None:
+    events.insert_audit(
+        tx, at=now, actor=actor, action=action, subject=subject, reason=reason, detail=json.dumps(detail)
+    )

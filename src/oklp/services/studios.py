@@ -1,0 +1,197 @@
+"""Studios: signing up, members, and the door to what is theirs (contract section B4).
+
+What belongs to a studio is known to its members alone: `of_game` and `of_delivery` answer NotFound to everyone else, in
+the transaction of the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from oklp import contract
+from oklp.errors import Conflict, InvariantBroken, NotFound
+from oklp.services import views, webhooks
+from oklp.services.auth import Person
+from oklp.services.players import taken
+from oklp.storage import events, games, players
+from oklp.storage import webhooks as outbox
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OWNER = "owner"
+VIEWER = "viewer"
+
+
+class Member(NamedTuple):
+    """A member who is logged in."""
+
+    id: str
+    username: str
+    studio_id: str
+    role: str
+
+    @classmethod
+    def of(cls, person: Person) -> Member:
+        if person.studio_id is None or person.role is None:
+            raise InvariantBroken(f"{person.username} is a member without a studio")
+        return cls(person.id, person.username, person.studio_id, person.role)
+
+    @property
+    def actor(self) -> str:
+        """Who it was, for the audit log."""
+        return f"member:{self.username}"
+
+
+# --- what is a studio's ----------------------------------------------------------------------------------------------
+
+
+def of_game(
+    tx: Tx,
+    studio_id: str,
+    game_id: str,
+    work: Callable[Concatenate[Tx, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Do `work` if the game is the studio's. Raises NotFound."""
+    row = games.game(tx, game_id)
+    if row is None or row.studio_id != studio_id:
+        raise NotFound("There is no such game.")
+    return work(tx, *args, **kwargs)
+
+
+def of_delivery(
+    tx: Tx,
+    studio_id: str,
+    delivery_id: str,
+    work: Callable[Concatenate[Tx, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Do `work` if the delivery is of one of the studio's games. Raises NotFound."""
+    row = outbox.get(tx, delivery_id)
+    game = games.game(tx, row.game_id) if row is not None else None
+    if game is None or game.studio_id != studio_id:
+        raise NotFound("There is no such delivery.")
+    return work(tx, *args, **kwargs)
+
+
+def resend(tx: Tx, actor: str, delivery_id: str, now: int) -> contract.Delivery:
+    """Send a delivery once more. Raises WrongState while it is on its way."""
+    row = webhooks.resend(tx, delivery_id, now)
+    _audit(tx, actor, "delivery.resend", f"game:{row.game_id}", {"delivery_id": delivery_id}, now)
+    return views.delivery(row)
+
+
+def send_test_event(tx: Tx, actor: str, game_id: str, delivery_id: str, match_id: str, now: int) -> contract.Delivery:
+    """Send the game a PUT for a match that does not exist. Raises WrongState without a webhook URL."""
+    game = games.game(tx, game_id)
+    if game is None:
+        raise NotFound("There is no such game.")
+    webhooks.test_event(tx, game, delivery_id, match_id, now)
+    _audit(tx, actor, "game.test-event", f"game:{game_id}", {"delivery_id": delivery_id}, now)
+    row = outbox.get(tx, delivery_id)
+    if row is None:
+        raise InvariantBroken(f"delivery {delivery_id} was written and is not there")
+    return views.delivery(row)
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+def sign_up(
+    tx: Tx, studio_id: str, member_id: str, request: contract.NewStudio, password_hash: str, now: int
+) -> contract.Studio:
+    """A studio with its first member, the owner. Raises NameTaken."""
+    games.insert_studio(tx, id=studio_id, name=request.name, created_at=now)
+    _insert(tx, studio_id, member_id, request.username, request.email, OWNER, password_hash, now)
+    _audit(tx, f"member:{request.username}", "studio.sign-up", f"studio:{studio_id}", {"name": request.name}, now)
+    return contract.Studio(studio_id=studio_id, name=request.name, member_id=member_id)
+
+
+def profile(tx: Tx, member_id: str) -> contract.StudioProfile:
+    row = players.person(tx, "member", member_id)
+    studio = games.studio(tx, row.studio_id) if row is not None else None
+    if row is None or studio is None:
+        raise NotFound("There is no such member.")
+    return contract.StudioProfile(
+        studio_id=studio.id,
+        name=studio.name,
+        member_id=row.id,
+        username=row.username,
+        email=row.email,
+        role=row.role,
+    )
+
+
+def members(tx: Tx, studio_id: str) -> contract.StudioMemberPage:
+    return contract.StudioMemberPage(members=[_member(row) for row in games.members_of(tx, studio_id)])
+
+
+def add_member(
+    tx: Tx,
+    actor: str,
+    studio_id: str,
+    member_id: str,
+    request: contract.NewStudioMember,
+    password_hash: str,
+    now: int,
+) -> contract.StudioMember:
+    """Raises NameTaken: usernames are unique among the members of all studios, since they log in by them."""
+    _insert(tx, studio_id, member_id, request.username, request.email, request.role, password_hash, now)
+    _audit(tx, actor, "member.add", f"studio:{studio_id}", {"username": request.username, "role": request.role}, now)
+    row = players.person(tx, "member", member_id)
+    if row is None:
+        raise InvariantBroken(f"member {member_id} was written and is not there")
+    return _member(row)
+
+
+def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) -> None:
+    """The member and his sessions are gone at once. Raises Conflict for the last owner, NotFound for a stranger."""
+    games.lock_studio(tx, studio_id)  # two owners who remove each other are decided one after the other
+    everyone = games.members_of(tx, studio_id)
+    found = next((row for row in everyone if row.id == member_id), None)
+    if found is None:
+        raise NotFound("There is no such member.")
+    if found.role == OWNER and sum(row.role == OWNER for row in everyone) == 1:
+        raise Conflict("A studio keeps at least one owner.")
+    players.delete_sessions_of(tx, member_id)
+    players.delete_member(tx, member_id)
+    _audit(tx, actor, "member.remove", f"studio:{studio_id}", {"username": found.username, "role": found.role}, now)
+
+
+def _member(row: Row) -> contract.StudioMember:
+    return contract.StudioMember(
+        member_id=row.id, username=row.username, email=row.email, role=row.role, created_at=views.when(row.created_at)
+    )
+
+
+def _insert(
+    tx: Tx, studio_id: str, member_id: str, username: str, email: str, role: str, password_hash: str, now: int
+) -> None:
+    if players.person_by_name(tx, "member", username.lower()) is not None:
+        raise taken("username", "is taken")
+    with tx.refusing(taken("username", "was taken a moment ago")):
+        players.insert_person(
+            tx,
+            "member",
+            id=member_id,
+            studio_id=studio_id,
+            username=username,
+            username_key=username.lower(),
+            email=email,
+            password_hash=password_hash,
+            role=role,
+            created_at=now,
+        )
+
+
+def _audit(tx: Tx, actor: str, action: str, subject: str, detail: dict[str, str], now: int) -> None:
+    events.insert_audit(tx, at=now, actor=actor, action=action, subject=subject, reason=None, detail=json.dumps(detail))

@@ -1,0 +1,251 @@
+"""What studios call (contract section B4). Viewers read, developers change games, owners change members too."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.responses import Response
+
+from oklp import contract
+from oklp.errors import Forbidden, invalid
+from oklp.services import games, matches, studios, vault, webhooks
+from oklp.services.studios import Member
+from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
+from oklp.web.context import new_uuid
+from oklp.web.sessions import log_in_as, log_out_of
+
+router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
+
+GamePath = Annotated[contract.GameId, Path()]
+DeliveryPath = Annotated[contract.DeliveryId, Path()]
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+async def _member(person: AsMember) -> Member:
+    return Member.of(person)
+
+
+AsViewer = Annotated[Member, Depends(_member)]
+
+
+async def _developer(member: AsViewer) -> Member:
+    if member.role == studios.VIEWER:
+        raise Forbidden("Viewers of a studio read, and change nothing.")
+    return member
+
+
+async def _owner(member: AsViewer) -> Member:
+    if member.role != studios.OWNER:
+        raise Forbidden("This is for owners of the studio.")
+    return member
+
+
+AsDeveloper = Annotated[Member, Depends(_developer)]
+AsOwner = Annotated[Member, Depends(_owner)]
+
+
+def _with_secrets(thing: contract.RegisteredGame | contract.DeveloperConfig) -> Response:
+    """What was made, with secrets that are shown this once."""
+    return Response(thing.model_dump_json(), 201, NO_STORE, "application/json")
+
+
+# --- studios, sessions, members --------------------------------------------------------------------------------------
+
+
+@router.post("/studios", status_code=201, response_model=contract.Studio)
+async def sign_up(here: Here, body: contract.NewStudio) -> contract.Studio:
+    """A new studio, with its first owner."""
+    password_hash = await here.in_pool(vault.hash_password, body.password)
+    return await here.db.write(studios.sign_up, new_uuid(), new_uuid(), body, password_hash, here.clock())
+
+
+@router.post("/sessions", status_code=201, response_model=contract.Session)
+async def log_in(here: Here, request: Request, body: contract.LogIn) -> contract.Session:
+    return await log_in_as(here, request, "member", body)
+
+
+@router.delete("/sessions/current", status_code=204)
+async def log_out(here: Here, request: Request, member: AsViewer) -> Response:
+    return await log_out_of(here, request)
+
+
+@router.get("/me", response_model=contract.StudioProfile)
+async def me(here: Here, member: AsViewer) -> contract.StudioProfile:
+    return await here.db.read(studios.profile, member.id)
+
+
+@router.get("/members", response_model=contract.StudioMemberPage)
+async def list_members(here: Here, member: AsViewer) -> contract.StudioMemberPage:
+    return await here.db.read(studios.members, member.studio_id)
+
+
+@router.post("/members", status_code=201, response_model=contract.StudioMember)
+async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember) -> contract.StudioMember:
+    password_hash = await here.in_pool(vault.hash_password, body.password)
+    return await here.db.write(
+        studios.add_member, member.actor, member.studio_id, new_uuid(), body, password_hash, here.clock()
+    )
+
+
+@router.delete("/members/{member_id}", status_code=204)
+async def remove_member(here: Here, member: AsOwner, member_id: Annotated[contract.UserId, Path()]) -> Response:
+    """The member's sessions end with it. A studio keeps at least one owner."""
+    await here.db.write(studios.remove_member, member.actor, member.studio_id, member_id, here.clock())
+    return Response(status_code=204)
+
+
+# --- games -----------------------------------------------------------------------------------------------------------
+
+
+@router.post("/games", status_code=201, response_model=contract.RegisteredGame)
+async def register_game(here: Here, member: AsDeveloper, body: contract.NewGame) -> Response:
+    """A new game, a draft until it is reviewed (approved at once in the sandbox). Its secrets are shown this once."""
+    if body.settings.studio_share_bps != contract.GameSettings().studio_share_bps:
+        raise invalid("settings.studio_share_bps", "is not the studio's to set")
+    game = await here.db.write(
+        games.register, here.settings, here.vault, member.studio_id, body, here.clock(), member.actor
+    )
+    return _with_secrets(game)
+
+
+@router.get("/games", response_model=contract.StudioGamePage)
+async def list_games(here: Here, member: AsViewer) -> contract.StudioGamePage:
+    return await here.db.read(games.of_studio, member.studio_id)
+
+
+@router.get("/games/{game_id}", response_model=contract.StudioGame)
+async def read_game(here: Here, member: AsViewer, game_id: GamePath) -> contract.StudioGame:
+    return await here.db.read(studios.of_game, member.studio_id, game_id, games.get, game_id)
+
+
+@router.patch("/games/{game_id}", response_model=contract.StudioGame)
+async def change_game(
+    here: Here, member: AsDeveloper, game_id: GamePath, body: contract.GamePatch
+) -> contract.StudioGame:
+    """Change what is given; `launch_urls` are replaced as a whole. Matches keep the rules they were made with."""
+    return await here.db.write(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        games.update,
+        here.settings,
+        member.actor,
+        game_id,
+        body,
+        here.clock(),
+    )
+
+
+@router.post("/games/{game_id}/secrets", status_code=201, response_model=contract.DeveloperConfig)
+async def rotate_secrets(here: Here, member: AsDeveloper, game_id: GamePath) -> Response:
+    """New client and webhook secrets, shown this once. The old ones work until the overlap ends."""
+    return _with_secrets(
+        await here.db.write(
+            studios.of_game,
+            member.studio_id,
+            game_id,
+            games.rotate_secrets,
+            here.settings,
+            here.vault,
+            member.actor,
+            game_id,
+            here.clock(),
+        )
+    )
+
+
+@router.get("/games/{game_id}/developer-config", response_model=contract.DeveloperConfig)
+async def developer_config(here: Here, member: AsViewer, game_id: GamePath) -> Response:
+    """developer-config.json (A1), without the secrets."""
+    await here.db.read(studios.of_game, member.studio_id, game_id, games.get, game_id)
+    text = games.developer_config(here.settings, game_id).model_dump_json(indent=2, exclude_none=True)
+    headers = {"Content-Disposition": 'attachment; filename="developer-config.json"'}
+    return Response(text, 200, headers, "application/json")
+
+
+@router.post("/games/{game_id}/review", response_model=contract.StudioGame)
+async def submit_for_review(here: Here, member: AsDeveloper, game_id: GamePath) -> contract.StudioGame:
+    """A draft goes to the operators."""
+    return await here.db.write(
+        studios.of_game, member.studio_id, game_id, games.submit, member.actor, game_id, here.clock()
+    )
+
+
+@router.get("/games/{game_id}/matches", response_model=contract.StudioMatchPage)
+async def list_matches(
+    here: Here,
+    member: AsViewer,
+    game_id: GamePath,
+    status: Annotated[contract.MatchStatus | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> contract.StudioMatchPage:
+    """Newest first."""
+    found, more = await here.db.read(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        matches.list_newest,
+        game_id,
+        status,
+        from_cursor(cursor, int, str),
+        limit,
+    )
+    return contract.StudioMatchPage(matches=found, next_cursor=to_cursor(*more) if more is not None else None)
+
+
+@router.get("/games/{game_id}/figures", response_model=contract.GameFigures)
+async def figures(here: Here, member: AsViewer, game_id: GamePath) -> contract.GameFigures:
+    """Matches, players and money since the registration."""
+    return await here.db.report(studios.of_game, member.studio_id, game_id, games.figures, game_id)
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+@router.get("/games/{game_id}/deliveries", response_model=contract.DeliveryPage)
+async def list_deliveries(
+    here: Here,
+    member: AsViewer,
+    game_id: GamePath,
+    state: Annotated[contract.DeliveryState | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> contract.DeliveryPage:
+    """What the game was told, newest first."""
+    found, more = await here.db.read(
+        studios.of_game, member.studio_id, game_id, webhooks.page, game_id, state, from_cursor(cursor, int, str), limit
+    )
+    return contract.DeliveryPage(deliveries=found, next_cursor=to_cursor(*more) if more is not None else None)
+
+
+@router.get("/deliveries/{delivery_id}", response_model=contract.DeliveryDetail)
+async def read_delivery(here: Here, member: AsViewer, delivery_id: DeliveryPath) -> contract.DeliveryDetail:
+    """A delivery with each of its attempts: what was sent, what came back."""
+    return await here.db.read(studios.of_delivery, member.studio_id, delivery_id, webhooks.detail, delivery_id)
+
+
+@router.post("/deliveries/{delivery_id}/resend", response_model=contract.Delivery)
+async def resend(here: Here, member: AsDeveloper, delivery_id: DeliveryPath) -> contract.Delivery:
+    """Send it once more. That never changes a match."""
+    return await here.db.write(
+        studios.of_delivery, member.studio_id, delivery_id, studios.resend, member.actor, delivery_id, here.clock()
+    )
+
+
+@router.post("/games/{game_id}/test-event", status_code=201, response_model=contract.Delivery)
+async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) -> contract.Delivery:
+    """Send the game a PUT with `"test": true`, for a match that does not exist."""
+    return await here.db.write(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        studios.send_test_event,
+        member.actor,
+        game_id,
+        new_uuid(),
+        matches.new_id(),
+        here.clock(),
+    )

@@ -1,0 +1,70 @@
+"""Fuzzing from /openapi.json: whatever is sent, no answer is a 500, and refusals are problems."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.harness import GameClient, PlayerClient, Server, paid_match
+
+EXAMPLES = int(os.environ.get("OKLP_TEST_FUZZ_EXAMPLES", "12"))
+PHASES = (Phase.explicit, Phase.generate)
+
+
+def _document(url: str) -> dict[str, object]:
+    found: dict[str, object] = httpx.get(f"{url}/openapi.json").json()
+    return found
+
+
+@pytest.fixture
+def callers(served: Server) -> dict[str, str]:
+    """A bearer token for each kind of caller, in a world where something has happened."""
+    game = served.register(discovery="pull")
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    paid_match(one, two, game.client_id)
+    return {
+        "player": one.http.headers["Authorization"],
+        "studio": served.studio.headers["Authorization"],
+        "operator": served.operator.headers["Authorization"],
+        "game": GameClient(served.url, game).http.headers["Authorization"],
+    }
+
+
+def test_no_input_gives_a_500(served: Server, callers: dict[str, str]) -> None:
+    schema = schemathesis.openapi.from_dict(_document(served.url))
+    schema.config.update(base_url=served.url)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    for operation in operations:
+        if not operation.path.endswith("/events"):  # a stream: it has tests of its own
+            _fuzz(operation, callers[_kind(operation.path)])
+    assert len(operations) > 40
+    served.books()
+
+
+def _fuzz(operation: schemathesis.APIOperation, authorization: str) -> None:
+    headers = {} if "/auth/" in operation.path else {"Authorization": authorization}
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    @given(case=operation.as_strategy())
+    def check(case: schemathesis.Case) -> None:
+        answer = case.call(headers=headers, timeout=20)
+        assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+        if answer.status_code >= 400 and headers:
+            assert answer.headers["content-type"][0] == "application/problem+json", case.as_curl_command()
+
+    check()
+
+
+def _kind(path: str) -> str:
+    return next((kind for kind in ("studio", "operator", "player") if path.startswith(f"/api/{kind}/")), "game")
