@@ -101,7 +101,7 @@ def sync_result(
             contract.ParticipantResult(id=member.user_id, score=known.get(member.user_id, 10))
             for team in match.teams
             for member in team.members
-            if member.state == "confirmed"
+            if member.state in ("joined", "confirmed")
         ],
         teams=[
             contract.TeamResult(id=team.id, score=0, ranking=ranks[index], forfeit=index in out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import httpx
 import pytest
@@ -37,15 +38,16 @@ def callers(served: Server) -> dict[str, str]:
 def test_no_input_gives_a_500(served: Server, callers: dict[str, str]) -> None:
     schema = schemathesis.openapi.from_dict(_document(served.url))
     schema.config.update(base_url=served.url)
-    operations = [result.ok() for result in schema.get_all_operations()]
+    operations: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
     for operation in operations:
-        if not operation.path.endswith("/events"):  # a stream: it has tests of its own
+        # Streams have tests of their own, and who logs out would try nothing after it.
+        if not operation.path.endswith(("/events", "/sessions/current")):
             _fuzz(operation, callers[_kind(operation.path)])
     assert len(operations) > 40
     served.books()
 
 
-def _fuzz(operation: schemathesis.APIOperation, authorization: str) -> None:
+def _fuzz(operation: Any, authorization: str) -> None:
     headers = {} if "/auth/" in operation.path else {"Authorization": authorization}
 
     @settings(
@@ -57,7 +59,7 @@ def _fuzz(operation: schemathesis.APIOperation, authorization: str) -> None:
         derandomize=True,
     )
     @given(case=operation.as_strategy())
-    def check(case: schemathesis.Case) -> None:
+    def check(case: Any) -> None:
         answer = case.call(headers=headers, timeout=20)
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
         if answer.status_code >= 400 and headers:
