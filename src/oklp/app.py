@@ -32,7 +32,7 @@ from oklp.web import game_api, oidc, openapi, operator_api, player_api, problems
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
 from oklp.web.limits import RequestLimit
-from oklp.web.requests import Observed
+from oklp.web.requests import Observed, direct
 from oklp.worker import Worker
 
 log = get_logger(__name__)
@@ -100,7 +100,11 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> Fas
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
         app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute)
-    app.add_middleware(Observed)
+    hot = {
+        **direct([oidc.token_route], realm=settings.realm),
+        **direct([game_api.token_info_route, *game_api.finish_routes]),
+    }
+    app.add_middleware(Observed, hot=hot, body_limit_bytes=settings.body_limit_bytes, on_error=refused)
     return app
 
 
@@ -113,6 +117,16 @@ def handlers() -> dict[Any, Any]:
         RecursionError: problems.on_recursion,
         Exception: problems.on_unforeseen,
     }
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """The answer of the handler for the nearest kind of `error`. What nobody foresaw is raised again."""
+    known = handlers()
+    for kind in type(error).__mro__:
+        if kind in known and kind is not Exception:
+            answer: Response = await known[kind](request, error)
+            return answer
+    raise error
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import sys
 import tempfile
 import uuid
@@ -20,6 +21,7 @@ try:
     from rich.table import Table
 
     from oklp import contract, observability
+    from oklp import demo as demonstration
     from oklp.app import check_database, create_app, open_database, wall_clock
     from oklp.errors import OklpError
     from oklp.services import auth, books, games, operators, players
@@ -50,6 +52,8 @@ app.add_typer(books_app, name="books")
 
 err = Console(stderr=True)
 out = Console()
+
+DEMO_DIR = Path("data") / "demo"
 
 DatabaseUrl = Annotated[
     str, typer.Option("--database-url", help="`sqlite:///path.db` or `postgresql://…`; else OKLP_DATABASE_URL.")
@@ -151,6 +155,8 @@ def serve(
     if settings.sandbox:
         err.print("[black on yellow] SANDBOX [/] play money, loopback webhooks, instant approval and payments")
     _allow_many_connections()
+    # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if workers > 1:  # each process counts for itself; /metrics must tell of all
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
     uvicorn.run(
@@ -177,6 +183,20 @@ def _allow_many_connections() -> None:
     """Slow webhook receivers each hold a connection: lift the soft limit of open files as far as we may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the books: status 0 when all money is where it belongs.")
+    ] = False,
+    data_dir: Annotated[Path, typer.Option(help="Folder of the demo's database, configuration and logs.")] = DEMO_DIR,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the platform; the next free one if taken.")] = 8000,
+    game_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the game server, likewise.")] = 9000,
+) -> None:
+    """A sandbox with a game, players and bots: two bots play a paid match, then it stays up for you. Ctrl-C ends it."""
+    options = demonstration.Options(data_dir=data_dir.resolve(), port=port, game_port=game_port, once=once)
+    raise typer.Exit(demonstration.main(options))
 
 
 @app.command(name="migrate")

@@ -50,7 +50,9 @@ class Watch:
     statuses: Counter[int] = field(default_factory=Counter)
     refused: int = 0  # connections: nothing was sent
     lost: int = 0  # sent, and not answered in full
+    torn: int = 0  # of them those of which a part of the answer came
     replayed: int = 0  # answers to repeated requests that had been done before they were repeated
+    hopeless: bool = False  # the test has failed: nobody need be patient any more
     _answers: int = 0
     _more: threading.Condition = field(default_factory=threading.Condition)
 
@@ -73,7 +75,9 @@ class Watch:
 
     def __str__(self) -> str:
         seen = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
-        return f"answers: {seen}; lost: {self.lost}, of which done: {self.replayed}; refused connections: {self.refused}"
+        return (
+            f"answers: {seen}; lost: {self.lost}, of which done: {self.replayed}; refused connections: {self.refused}"
+        )
 
 
 class Client:
@@ -106,7 +110,7 @@ class Client:
             headers["Idempotency-Key"] = key
         until = time.monotonic() + PATIENCE_SECONDS
         unsure = False
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self.watch.hopeless:
             url = self._rng.choice(self._nodes) + path
             try:
                 async with self._session.request(
@@ -115,8 +119,9 @@ class Client:
                     reply = self._read(f"{method} {path}", answer, await answer.read())
             except aiohttp.ClientConnectorError:
                 self.watch.refused += 1
-            except (aiohttp.ClientError, TimeoutError, OSError):
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.watch.lost += 1
+                self.watch.torn += isinstance(error, aiohttp.ClientPayloadError)
                 unsure = True
             else:
                 self.watch.answered(reply.status)

@@ -1,6 +1,6 @@
 """Players and games at work, and the books that they keep themselves.
 
-A `Load` runs in a thread of its own until it is stopped. It keeps what it was told, not what it asked for: a deposit
+A `Load` is a context manager: it runs in a thread of its own until it is stopped. It keeps what it was told, not what it asked for: a deposit
 counts once it was answered, a result once it was accepted. `proof` compares that with what the platform says later.
 """
 
@@ -11,9 +11,11 @@ import itertools
 import json
 import random
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import aiohttp
 
@@ -101,7 +103,7 @@ class Played:
 
 
 class Load:
-    """`people` players in `tables` matches at a time. Start it, wait for answers, stop it."""
+    """`people` players in `tables` matches at a time, of whom `readers` follow their events."""
 
     def __init__(
         self, nodes: list[str], receiver: Receiver, seed: int, *, people: int = 8, tables: int = 8, readers: int = 2
@@ -111,33 +113,42 @@ class Load:
         self.people: list[Person] = []
         self.games: list[Game] = []
         self.matches: list[Played] = []
+        self.readers = readers
         self._receiver = receiver
         self._rng = random.Random(seed)
-        self._counts = (people, tables, readers)
+        self._counts = (people, tables)
         self._keys = itertools.count(1)
         self._stopping = False
         self._ready = threading.Event()
-        self._quit: Callable[[], object] = lambda: None
+        self._idle = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._main, name="load", daemon=True)
 
     # --- for the test's thread ---
 
-    def start(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(60), "the load did not get ready"
         self.check()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping = True
+        self.watch.hopeless = exc is not None
+        self._closed.set()
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "the load did not end"
 
     def wait_for_answers(self, count: int) -> None:
         self.watch.wait_for_answers(count)
         self.check()
 
     def stop(self) -> None:
-        """Let every request get its answer and every table its end."""
+        """Let every request get its answer. Events are followed until the `with` block ends."""
         self._stopping = True
-        self._quit()
-        self._thread.join(120)
-        assert not self._thread.is_alive(), "the load did not end"
+        assert self._idle.wait(120), "the load did not stop"
         self.check()
 
     def check(self) -> None:
@@ -149,22 +160,21 @@ class Load:
         try:
             asyncio.run(self._run())
         except Exception as error:
-            self.watch.fault(f"the load ended with {error!r}")
+            self.watch.fault("".join(traceback.format_exception(error)))
         finally:
             self._ready.set()
+            self._idle.set()
 
     async def _run(self) -> None:
-        _, tables, readers = self._counts
-        quitting = asyncio.Event()
-        self._quit = lambda loop=asyncio.get_running_loop(): loop.call_soon_threadsafe(quitting.set)  # type: ignore[misc]
         async with new_session() as session:
             client = Client(session, self.nodes, self.watch, self._rng)
             await self._set_up(client)
-            reading = [asyncio.create_task(follow(session, self.nodes, each)) for each in self.people[:readers]]
+            reading = [asyncio.create_task(follow(session, self.nodes, one)) for one in self.people[: self.readers]]
             self._ready.set()
-            work = [self._again(self._one_match, client) for _ in range(tables)]
+            work = [self._again(self._one_match, client) for _ in range(self._counts[1])]
             await asyncio.gather(*work, self._again(self._payment, client), self._again(self._payment, client))
-            await quitting.wait()
+            self._idle.set()
+            await asyncio.get_running_loop().run_in_executor(None, self._closed.wait)
             for each in reading:
                 each.cancel()
             await asyncio.gather(*reading, return_exceptions=True)

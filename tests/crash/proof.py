@@ -39,12 +39,15 @@ class Findings:
             self.faults.append(sentence)
 
 
-def prove(load: Load, server: Server, receiver: Receiver) -> Counter[str]:
-    """Fails with every sentence that is not true. Returns how many matches ended in which way."""
+def prove(load: Load, server: Server, receiver: Receiver, *, granted: int = 0) -> Counter[str]:
+    """Fails with every sentence that is not true. Returns how many matches ended in which way.
+
+    `granted` is play money that others have been given by the command line, minor units.
+    """
     findings = asyncio.run(_inspect(load, receiver))
     books = server.books()
     [totals] = books["totals"]
-    paid_in = sum(sum(each.deposits) - sum(each.withdrawals) for each in load.people)
+    paid_in = granted + sum(sum(each.deposits) - sum(each.withdrawals) for each in load.people)
     expected = {
         "currency": "XTS",
         "players": paid_in - sum(findings.fees.values()),

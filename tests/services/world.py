@@ -7,7 +7,9 @@ shows what is committed, whatever the lanes believe.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
+import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -142,6 +144,12 @@ class World:
             self.nodes.append(self._open())
         return self.nodes[-1]
 
+    def on(self, node: Database) -> World:
+        """The same world, asked through another node."""
+        there = copy.copy(self)
+        there.db = node
+        return there
+
     def close(self) -> None:
         for node in self.nodes:
             node.close()
@@ -151,12 +159,16 @@ class World:
 
     # --- ids ---
 
+    def _digits(self) -> str:
+        """The same at each run, and in no order: rows are locked in the order of their ids."""
+        return hashlib.sha256(str(next(self._numbers)).encode()).hexdigest()
+
     def new_id(self) -> str:
         """24 hex digits: a match, a team, a seat."""
-        return f"{next(self._numbers):024x}"
+        return self._digits()[:24]
 
     def new_uuid(self) -> str:
-        return str(uuid.UUID(int=next(self._numbers), version=4))
+        return str(uuid.UUID(self._digits()[:32], version=4))
 
     # --- people and games ---
 

@@ -146,40 +146,45 @@ def offset(database: Database) -> int:
 
 
 def test_numbers_go_on_rising_after_a_restore_into_a_young_cluster(nodes: tuple[Database, Database]) -> None:
-    with nodes[0].engine.connect() as connection:
-        connection.exec_driver_sql(f"INSERT INTO operations (number, id, at) VALUES ({OLD_CLUSTER}, 'old', 0)")
-        connection.exec_driver_sql(
+    url = nodes[0].url
+    with connectable(url).connect() as hand:
+        hand.exec_driver_sql(f"INSERT INTO operations (number, id, at) VALUES ({OLD_CLUSTER}, 'old', 0)")
+        hand.exec_driver_sql(
             f"INSERT INTO events (tx_number, kind, match_id, at) VALUES ({OLD_CLUSTER}, 'match', 'old', 0)"
         )
-    restored = [Database(nodes[0].url, clock=lambda: NOW) for _ in range(6)]
-    try:
-        with ThreadPoolExecutor(len(restored)) as pool:
-            numbers = list(pool.map(lambda node: [node.run(tell, "new") for _ in range(3)], restored))
-        assert all(OLD_CLUSTER < each[0] < each[1] < each[2] for each in numbers)
-        # Nodes that started together have lifted the offset once between them.
-        assert max(map(max, numbers)) < OLD_CLUSTER + 10_000
-        seen = restored[0].run_report(lambda tx: [row.match_id for row in events.since(tx, (0, 0), horizon(tx), 99)])
-        assert seen == ["old", *["new"] * 18]
-    finally:
-        for each in restored:
-            each.close()
+        hand.exec_driver_sql("BEGIN")
+        hand.exec_driver_sql("SELECT id FROM platform FOR UPDATE")
+        restored = [Database(url, clock=lambda: NOW) for _ in range(4)]
+        first = [submit(node, tell, "new") for node in restored]
+        while hand.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one() < len(restored):
+            assert not any(future.done() for future in first)
+        hand.exec_driver_sql("COMMIT")
+    for node, future in zip(restored, first, strict=True):
+        assert OLD_CLUSTER < outcome(future) < node.run(tell, "new")
+    # Nodes that start together lift the offset once between them.
+    assert offset(nodes[0]) < OLD_CLUSTER
+    seen = nodes[0].run_report(lambda tx: [row.match_id for row in events.since(tx, (0, 0), horizon(tx), 99)])
+    assert seen == ["old", *["new"] * 8]
+    for node in restored:
+        node.close()
 
 
 def test_a_node_that_joins_others_at_work_lifts_nothing(nodes: tuple[Database, Database]) -> None:
-    done = threading.Event()
+    entered, leave = threading.Event(), threading.Event()
 
-    def write() -> None:
-        while not done.is_set():
-            nodes[0].run(tell, "m")
+    def dawdle(tx: Tx) -> None:
+        entered.set()
+        assert leave.wait(LONG_SECONDS)
 
-    with ThreadPoolExecutor(1) as pool:
-        writer = pool.submit(write)
-        for _ in range(10):
-            with closing(Database(nodes[0].url, clock=lambda: NOW)) as joining:
-                joining.run(tell, "n")
-        done.set()
-        writer.result(LONG_SECONDS)
-    assert offset(nodes[0]) == 0
+    slow = submit(nodes[0], dawdle)
+    assert entered.wait(LONG_SECONDS)
+    for _ in range(3):
+        nodes[1].run(tell, "m")  # later numbers than one that is still running
+    with closing(Database(nodes[0].url, clock=lambda: NOW)) as joining:
+        joining.run(tell, "n")
+        assert offset(joining) == 0
+    leave.set()
+    outcome(slow)
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
@@ -225,6 +230,11 @@ class Ear:
             await self._task
 
 
+def hand_over(tx: Tx, what: str) -> None:
+    tx.handoffs.append(what)
+    tx.notify("keys")
+
+
 def test_commits_wake_the_other_nodes_by_topic(nodes: tuple[Database, Database]) -> None:
     async def main() -> None:
         here, there = (Ear(node) for node in nodes)
@@ -233,9 +243,9 @@ def test_commits_wake_the_other_nodes_by_topic(nodes: tuple[Database, Database])
         await nodes[0].write(tell, "m")
         assert await here.next() == ({"events"}, [])
         assert await there.next() == ({"events"}, [])
-        await nodes[1].write(add, "handed over")
-        assert await there.next() == ({"events"}, ["handed over"])
-        assert await here.next() == ({"events"}, [])  # handoffs stay in their process, and nobody hears himself twice
+        await nodes[1].write(hand_over, "this")
+        assert await there.next() == ({"keys"}, ["this"])
+        assert await here.next() == ({"keys"}, [])  # handoffs stay in their process, and nobody hears himself twice
         await here.stop()
         await there.stop()
 

@@ -468,7 +468,7 @@ def test_every_route_by_every_caller(world: World) -> None:
                 )
             elif expected in (401, 403, 404):
                 wrong.extend(f"{method} {template} by {caller}: {fault}" for fault in _faults(answer))
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def _send(world: World, method: str, template: str, call: Call, caller: str) -> httpx.Response:

@@ -149,7 +149,9 @@ class Game:
         return match.view(seat, now, self._pace)
 
     async def views(self, match: Match, seat: Seat) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """What a player sees, now and after each change; None where nothing happened for a while."""
+        """What a player sees, now and after each change; None where nothing happened for a while. It ends when nothing
+        more will happen.
+        """
         watchers = self._watchers.setdefault((match.match_id, seat), set())
         if len(watchers) >= STREAMS_PER_SEAT:
             raise NotPlayableError("This seat is open in too many windows.")
@@ -157,7 +159,7 @@ class Game:
         watchers.add(changed)
         try:
             yield self.view(match, seat)
-            while not self.closing and match.match_id in self._matches:
+            while not self.closing and match.phase not in ("reported", "aborted"):
                 try:
                     await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
                 except TimeoutError:

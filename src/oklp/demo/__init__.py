@@ -1,10 +1,10 @@
 """`oklp demo`: from nothing to a running platform with a game, players and bots, as processes on this machine.
 
-    stage.py      the data folder, the two server processes, and their end
-    people.py     who acts, by the public HTTP APIs alone
-    bots.py       how a bot plays at the game's own table
-    story.py      the paid match, step by step, and whether the money came out right
-    show.py       what the terminal shows
+stage.py      the data folder, the two server processes, and their end
+people.py     who acts, by the public HTTP APIs alone
+bots.py       how a bot plays at the game's own table
+story.py      the paid match, step by step, and whether the money came out right
+show.py       what the terminal shows
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oklp.demo.show import Show
 from oklp.demo.stage import DemoError, Stage
@@ -55,7 +56,8 @@ async def _run(options: Options, show: Show) -> int:
         work = asyncio.create_task(story.tell())
         death = asyncio.create_task(stage.first_death())
         try:
-            await asyncio.wait({work, death, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {work, death, told_to_stop}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not told_to_stop.done() and (reason := await stage.reason_of(work, death)) is not None:
                 raise reason
             if work.done():
@@ -80,4 +82,6 @@ def _on_signals(told_to_stop: asyncio.Future[int], stage: Stage) -> None:
             told_to_stop.set_result(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # nohup: a closed terminal is not to end it
         asyncio.get_running_loop().add_signal_handler(number, stop, number)

@@ -23,7 +23,8 @@ REJOINS = 20
 def steady(view: View, chance: random.Random) -> int:
     """About what the prize is worth, and at times one more or less, so as not to be read."""
     worth = sum(view["carried"]) + view["prize"] + chance.choice((-1, 0, 0, 1, 1))
-    return min(view["you"]["hand"], key=lambda card: (abs(card - worth), chance.random()))
+    hand: list[int] = view["you"]["hand"]
+    return min(hand, key=lambda card: (abs(card - worth), chance.random()))
 
 
 def bold(view: View, chance: random.Random) -> int:
@@ -44,7 +45,9 @@ class Bot:
 
     async def play(self, launch_url: str, on_view: Callable[[View], None] = lambda view: None) -> View:
         """Play to the end; returns the last view. `on_view` hears of each. A lost connection is taken up again."""
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=True, timeout=httpx.Timeout(10, read=40)) as http:
+        async with httpx.AsyncClient(
+            trust_env=False, follow_redirects=True, timeout=httpx.Timeout(10, read=40)
+        ) as http:
             arrived = await http.get(launch_url)
             if not arrived.is_success:
                 raise DemoError(f"The game did not let a bot in: it answered {arrived.status_code}.")

@@ -15,6 +15,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 PASSWORD = "demo-password"  # noqa: S105 - printed for everybody to use
 CURRENCY = "XTS"
+SIGNED_UP = "signs up"
+LOGGED_IN = "logs in"
 STATUS_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
@@ -55,9 +57,11 @@ class PlayerPerson(Person):
         super().__init__(http, "player", name)
         self.user_id = ""
 
-    async def come(self) -> None:
-        """Log in, and sign up first where that is needed."""
+    async def come(self) -> str:
+        """Log in, and sign up first where that is needed. Returns which of the two it was."""
+        how = LOGGED_IN
         if not await self.log_in():
+            how = SIGNED_UP
             sign_up = {
                 "username": self.name,
                 "email": f"{self.name}@players.example",
@@ -69,6 +73,7 @@ class PlayerPerson(Person):
             if not await self.log_in():
                 raise DemoError(f"{self.name} signed up and cannot log in.")
         self.user_id = (await self.call("GET", "/me", contract.Profile)).user_id
+        return how
 
     async def deposit(self, amount: int) -> None:
         await self.call("POST", "/wallet/deposits", contract.PaymentAnswer, _money(amount))
@@ -127,17 +132,20 @@ class StudioPerson(Person):
     def __init__(self, http: httpx.AsyncClient, name: str) -> None:
         super().__init__(http, "studio", name)
 
-    async def come(self) -> None:
+    async def come(self) -> str:
+        """As PlayerPerson.come."""
+        if await self.log_in():
+            return LOGGED_IN
+        sign_up = {
+            "name": self.STUDIO,
+            "username": self.name,
+            "email": f"{self.name}@lantern-works.example",
+            "password": PASSWORD,
+        }
+        await self.call("POST", "/studios", contract.Studio, sign_up)
         if not await self.log_in():
-            sign_up = {
-                "name": self.STUDIO,
-                "username": self.name,
-                "email": f"{self.name}@lantern-works.example",
-                "password": PASSWORD,
-            }
-            await self.call("POST", "/studios", contract.Studio, sign_up)
-            if not await self.log_in():
-                raise DemoError("The studio signed up and cannot log in.")
+            raise DemoError("The studio signed up and cannot log in.")
+        return SIGNED_UP
 
     async def registered(self, game: contract.NewGame) -> contract.StudioGame | contract.RegisteredGame:
         """The game, with these addresses and settings: registered now, or changed to them."""

@@ -39,7 +39,7 @@ class DemoError(Exception):
         self.lines = tuple(lines)
 
 
-class PortTaken(Exception):  # noqa: N818 - named for what happened
+class PortTaken(Exception):
     """Somebody was faster: the port was free when it was chosen."""
 
 
@@ -132,11 +132,12 @@ class Stage:
 
         self.platform_url = await self._serve("platform", command, "/readyz")
 
-    async def find_game_port(self) -> None:
-        """The game's address is registered before the game can start, with what the registration gives it."""
-        self.game_url = f"http://{HOST}:{_free_port(self._preferred['game server'])}"
+    def choose_game_port(self, skip: int = 0) -> None:
+        """The game's address is registered before the game can start with what the registration gives it."""
+        self.game_url = f"http://{HOST}:{_free_port(self._preferred['game server'], skip)}"
 
     async def start_game(self, arrival_seconds: int) -> None:
+        """Start it on the chosen port. Raises DemoError, PortTaken."""
         port = int(self.game_url.rpartition(":")[2])
         arguments = ["--config", self.config_path, "--data", self.data_dir / "high-bid.db", "--port", port]
         arguments += ["--host", HOST, "--arrival-seconds", arrival_seconds]
@@ -152,7 +153,6 @@ class Stage:
             try:
                 await self._answers(child, url + health)
             except PortTaken:
-                del self._children[name]
                 continue
             return url
         raise DemoError(f"No port is free for the {name}.")
@@ -181,6 +181,7 @@ class Stage:
             while True:
                 if not child.running:
                     if "address already in use" in "\n".join(child.last_lines()).lower():
+                        del self._children[child.name]
                         raise PortTaken
                     raise child.death()
                 with contextlib.suppress(httpx.TransportError):

@@ -54,11 +54,16 @@ def keepable(refusal: OklpError) -> bool:
     return refusal.status < 500 and refusal.status != 429
 
 
-def replay(claim: Claim, row: Row) -> Answer:
-    """The kept answer; raises IdempotencyReuse when the key was used for another body."""
-    if row.body_hash != claim.body_hash:
+def check_body(claim: Claim, body_hash: str) -> None:
+    """Raises IdempotencyReuse when the key was used for another body."""
+    if body_hash != claim.body_hash:
         message = "was used for another request"
         raise IdempotencyReuse(f"This Idempotency-Key {message}.", errors=(FieldError("Idempotency-Key", message),))
+
+
+def replay(claim: Claim, row: Row) -> Answer:
+    """The kept answer. Raises IdempotencyReuse."""
+    check_body(claim, row.body_hash)
     return Answer(row.status, row.answer, replayed=True)
 
 

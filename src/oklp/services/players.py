@@ -17,11 +17,10 @@ from oklp.storage import players as store
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
-COUNTRIES = frozenset(code for code in map(str, Locale("en").territories) if code.isalpha() and len(code) == 2) - {
-    "ZZ",
-    "XA",
-    "XB",
-}
+# Locale data lists regions that are no countries as well. `XK` stays: Kosovo has no other code.
+_NO_COUNTRIES = frozenset("AC CP CQ DG EA EU EZ IC QO TA UN XA XB ZZ".split())
+COUNTRIES = frozenset(code for code in map(str, Locale("en").territories) if code.isalpha() and len(code) == 2)
+COUNTRIES -= _NO_COUNTRIES
 
 
 def taken(field: str, message: str) -> NameTaken:

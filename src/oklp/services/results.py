@@ -294,12 +294,12 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
     if match is None:
         raise NotFound("There is no such match.")
     rules.permit(match.status, "settle")
-    scores = {each.id: each.score for each in request.participants}
-    for user in match.seats:
-        scores.setdefault(user, (match.scores or {}).get(user, 0))
+    given = [(each.id, each.score) for each in request.participants]
+    named = {user for user, _ in given}
+    scores = given + [(user, (match.scores or {}).get(user, 0)) for user in match.seats if user not in named]
     teams = [(each.id, each.score, each.ranking, each.forfeit) for each in request.teams]
-    ranking = rank_reported(match.roster, list(scores.items()), teams)
-    text = json.dumps({"settled": [list(team) for team in teams], "scores": scores})
+    ranking = rank_reported(match.roster, scores, teams)
+    text = json.dumps({"settled": [list(team) for team in teams], "scores": dict(scores)})
     digest = hashlib.sha256(text.encode()).hexdigest()
     batch.results.append((match_id, WHOLE_MATCH, 1, None, text, digest, now))
     _end(batch, match, ranking, digest)

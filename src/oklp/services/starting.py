@@ -97,14 +97,15 @@ def _decide_once(batch: _Batch, job: Confirm) -> Answer | OklpError:
     claim = job.claim
     if claim is not None:
         earlier = batch.answers.get(claim.key)
-        if earlier is not None and earlier[0].body_hash == claim.body_hash:
-            return earlier[1]._replace(replayed=True)
         row = batch.kept.get(claim.key)
-        if row is not None:
-            try:
+        try:
+            if earlier is not None:
+                idempotency.check_body(claim, earlier[0].body_hash)
+                return earlier[1]._replace(replayed=True)
+            if row is not None:
                 return idempotency.replay(claim, row)
-            except OklpError as refusal:
-                return refusal
+        except OklpError as refusal:
+            return refusal
     try:
         answer = Answer(200, _decide(batch, job).model_dump_json())
     except InvariantBroken:
@@ -220,18 +221,17 @@ def _write_started(tx: Tx, rows: list[tuple[str, dict[str, Any]]]) -> None:
 
 def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[webhooks.Sending]:
     """Lease the deliveries that are due. A start whose window has passed is not sent: its match is aborted (A3)."""
-    rows = outbox.due(tx, now, limit)
-    late = {row.match_id: row for row in rows if row.event == webhooks.STARTED and now > row.give_up_at}
-    given_up = set()
-    for match_id, match in store.lock(tx, late).items() if late else ():
-        delivery = late[match_id]
-        # One that is sent again by hand has no window: its match has moved on.
-        if match.status == rules.STARTING and match.start_delivery_id == delivery.id:
-            why = delivery.last_error or "no attempt was made"
-            detail = f"The time to start the match ran out; the last attempt: {why}."
-            matches.abort(tx, settings, [match_id], "game-refused", detail, now)
-            given_up.add(delivery.id)
-    return webhooks.lease(tx, settings, [row for row in rows if row.id not in given_up], owner, now)
+    late = outbox.too_late(tx, now, limit)
+    if late:
+        for match in store.lock(tx, late).values():
+            delivery = late[match.id]
+            if match.status == rules.STARTING and match.start_delivery_id == delivery.id:
+                why = delivery.last_error or "no attempt was made"
+                detail = f"The time to start the match ran out; the last attempt: {why}."
+                matches.abort(tx, settings, [match.id], "game-refused", detail, now)
+    if len(late) >= limit:
+        return []  # there may be more of them: those first
+    return webhooks.claim(tx, settings, owner, now, limit)
 
 
 # --- the game's answer -----------------------------------------------------------------------------------------------

@@ -161,8 +161,9 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
 # --- the worker's side -----------------------------------------------------------------------------------------------
 
 
-def lease(tx: Tx, settings: Settings, rows: Sequence[Row], owner: str, now: int) -> list[Sending]:
-    """Lease deliveries that are due (`starting.claim` finds them); each one's attempt is recorded before it is made."""
+def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[Sending]:
+    """Lease the deliveries that are due; each one's attempt is recorded before it is made."""
+    rows = store.due(tx, now, limit)
     urls = {key: row.webhook_url for key, row in games.games_by_id(tx, [row.game_id for row in rows]).items()}
     sendings = []
     for row in rows:

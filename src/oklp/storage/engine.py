@@ -146,6 +146,8 @@ def migrate(url: str, *, sandbox: bool, now: int | None = None) -> None:
     state = inspect_database(url)
     if state.sandbox is not None:
         _check_mode(state.sandbox, sandbox)
+    if state.current and state.sandbox is not None:
+        return
     engine = connectable(url)
     try:
         with engine.connect() as connection:
@@ -189,6 +191,9 @@ class _WriteSessions:
                 "INSERT INTO operations (number, id, at) SELECT coalesce(max(number), 0) + 1, :id, :at FROM operations"
                 " WHERE true ON CONFLICT (id) DO NOTHING RETURNING number"
             )
+        # SQLite: the newest number claimed here. Others' commits show as numbers that this process did not give.
+        self.newest = 0
+        self._newest_before = 0
 
     def connect(self) -> sa.Connection:
         connection = self._engine.connect()
@@ -202,13 +207,22 @@ class _WriteSessions:
         return connection
 
     def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
+        self._newest_before = self.newest
         connection.exec_driver_sql(self._begin)
         claimed = connection.exec_driver_sql(self._claim, {"id": operation_id, "at": self._clock()}).first()
         if claimed is not None:
-            return int(claimed[0])
+            number = int(claimed[0])
+            if connection.dialect.name == "sqlite":
+                self._notice(number)
+            return number
         if connection.execute(_OPERATION, {"id": operation_id}).first() is None:
             raise InvariantBroken("the database is not marked as anybody's: it was not migrated to the end")
         return None
+
+    def _notice(self, number: int) -> None:
+        if 0 < self.newest < number - 1:
+            self._wake(set(TOPICS), ())
+        self.newest = number
 
     def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
         if connection.dialect.name == "postgresql" and _has_failed(connection):
@@ -222,6 +236,7 @@ class _WriteSessions:
         connection.exec_driver_sql("COMMIT")
 
     def rollback(self, connection: sa.Connection, set_based: bool) -> None:
+        self.newest = self._newest_before  # another process may be given the number now
         if not (connection.dialect.name == "sqlite" and not _in_transaction(connection)):
             connection.exec_driver_sql("ROLLBACK")
 
@@ -326,7 +341,8 @@ class Database:
                 observer=observer,
             )
 
-        self.write_lane = lane("write", _WriteSessions(self.engine, clock, self.wake, self.node))
+        self._write_sessions = _WriteSessions(self.engine, clock, self.wake, self.node)
+        self.write_lane = lane("write", self._write_sessions)
         self.read_lane = lane("read", _ReadSessions(self.engine))
         self.browse_lane = lane("browse", _ReadSessions(self.engine))
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
@@ -351,7 +367,7 @@ class Database:
                 log.exception("a listener failed")
 
     async def watch(self) -> None:
-        """Hear commits of other processes until cancelled: LISTEN on PostgreSQL, `data_version` on SQLite."""
+        """Hear commits of other processes until cancelled: LISTEN on PostgreSQL, the newest operation on SQLite."""
         while True:
             try:
                 await (self._watch_postgres() if self.postgres else self._watch_sqlite())
@@ -370,15 +386,17 @@ class Database:
                     self.wake(set(topics))
 
     async def _watch_sqlite(self) -> None:
+        """Look for operations that this process did not do: each of ours would wake everybody for nothing."""
         connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=1)
         try:
             seen = None
             while True:
-                version = connection.execute("PRAGMA data_version").fetchone()[0]
-                if version != seen:
-                    if seen is not None:
-                        self.wake(set(TOPICS))
-                    seen = version
+                newest = connection.execute("SELECT coalesce(max(number), 0) FROM operations").fetchone()[0]
+                # Read after the database was: what is committed here has been claimed here before.
+                ours = self._write_sessions.newest
+                if seen is not None and newest > max(seen, ours):
+                    self.wake(set(TOPICS))
+                seen = newest
                 await asyncio.sleep(POLL_SECONDS)
         finally:
             connection.close()

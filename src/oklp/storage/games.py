@@ -46,7 +46,9 @@ def game(tx: Tx, game_id: str) -> Row | None:
 
 
 def lock_game(tx: Tx, game_id: str) -> Row | None:
-    return tx.row(_with_studio().where(schema.games.c.id == game_id).with_for_update(of=schema.games))
+    # Not FOR UPDATE: whoever starts a match of this game holds the match, and its foreign key must not wait for us.
+    statement = _with_studio().where(schema.games.c.id == game_id)
+    return tx.row(statement.with_for_update(of=schema.games, key_share=True))
 
 
 def share_game(tx: Tx, game_id: str) -> Row | None:

@@ -87,6 +87,14 @@ def _retryable(error: BaseException) -> bool:
     return isinstance(error, sa.exc.OperationalError)  # PostgreSQL cannot be reached, and gave no code
 
 
+def _overtaken(error: BaseException) -> bool:
+    """True if another node's commit may be to blame: it wrote the row that this work had looked for and not found.
+
+    The rerun finds it. Should it fail again, the work is wrong.
+    """
+    return isinstance(error, sa.exc.IntegrityError)
+
+
 def _deliver(jobs: list[Job]) -> None:
     for job in jobs:
         future = job.future
@@ -229,7 +237,7 @@ class Lane:
                 for job in batch:
                     self._run_batch([job])
                 return
-            if not lost and not _retryable(last_error):
+            if not lost and not _retryable(last_error) and not (rerun == 1 and _overtaken(last_error)):
                 break
             if rerun == reruns or time.monotonic() > give_up_at:
                 self._available = self._claimed and not lost

@@ -12,6 +12,7 @@ from oklp.storage.tx import Row, Tx
 
 d = schema.deliveries
 a = schema.attempts
+matches = schema.matches
 
 _DELIVERY = (
     "id",
@@ -57,6 +58,18 @@ def due(tx: Tx, now: int, limit: int) -> Sequence[Row]:
     """Waiting deliveries whose time has come, locked; those that another node holds are skipped."""
     statement = sa.select(d).where(d.c.state == "waiting", d.c.next_attempt_at <= now)
     return tx.rows(statement.order_by(d.c.next_attempt_at, d.c.id).limit(limit).with_for_update(skip_locked=True))
+
+
+def too_late(tx: Tx, now: int, limit: int) -> dict[str, Row]:
+    """Waiting starts whose window has passed, by match. Not locked: matches are locked before deliveries."""
+    m = matches
+    statement = (
+        sa.select(d.c.id, d.c.match_id, d.c.last_error)
+        .join(m, m.c.start_delivery_id == d.c.id)
+        .where(d.c.state == "waiting", d.c.next_attempt_at <= now, d.c.give_up_at < now, m.c.id == d.c.match_id)
+        .where(m.c.status == "starting")
+    )
+    return {row.match_id: row for row in tx.rows(statement.order_by(d.c.match_id).limit(limit))}
 
 
 def lapsed(tx: Tx, now: int, owner: str | None, limit: int) -> Sequence[Row]:

@@ -179,22 +179,34 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > self._limit_bytes:
-            response = problems.problem(RequestTooLarge(f"The body is limited to {self._limit_bytes} bytes."))
-            await response(scope, receive, send)  # type: ignore[arg-type]
+        refusal = too_large(scope, self._limit_bytes)
+        if refusal is not None:
+            await problems.problem(refusal)(scope, receive, send)  # type: ignore[arg-type]
             return
-        seen = 0
+        await self._app(scope, counted(receive, self._limit_bytes), send)
 
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit_bytes:
-                raise RequestTooLarge(f"The body is limited to {self._limit_bytes} bytes.")
-            return message
 
-        await self._app(scope, counted, send)
+def too_large(scope: Mapping[str, Any], limit_bytes: int) -> RequestTooLarge | None:
+    """The refusal of a body whose declared length is above the limit."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        return RequestTooLarge(f"The body is limited to {limit_bytes} bytes.")
+    return None
+
+
+def counted(receive: Any, limit_bytes: int) -> Any:
+    """`receive` that raises RequestTooLarge once the body has grown above the limit."""
+    seen = 0
+
+    async def receive_counted() -> Any:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit_bytes:
+            raise RequestTooLarge(f"The body is limited to {limit_bytes} bytes.")
+        return message
+
+    return receive_counted
 
 
 def form_fields(body: bytes) -> dict[str, str]:

@@ -74,11 +74,12 @@ async def finish(request: Request) -> Response:
     return Response(answer.model_dump_json(), 200, None, JSON)
 
 
+token_info_route = Route(f"{PREFIX}/token-info", token_info, methods=["POST"])
+finish_routes = [Route(f"{base}/finish", finish, methods=["POST"]) for base in (PREFIX, "/api/games/v1")]
 routes = [
-    Route(f"{PREFIX}/token-info", token_info, methods=["POST"]),
+    token_info_route,
     Route(f"{PREFIX}/token-info", token_info_preflight, methods=["OPTIONS"]),
-    Route(f"{PREFIX}/finish", finish, methods=["POST"]),
-    Route("/api/games/v1/finish", finish, methods=["POST"]),
+    *finish_routes,
 ]
 
 

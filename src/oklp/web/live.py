@@ -29,6 +29,7 @@ class Hub:
         self._settings = settings
         self._streams: dict[str, set[Stream]] = {}
         self._woken = asyncio.Event()
+        self._followed = asyncio.Event()  # there is a stream, or was one a moment ago
         self.closing = asyncio.Event()
 
     def wake(self) -> None:
@@ -45,16 +46,23 @@ class Hub:
         return Stream(self, user_id)
 
     async def run(self) -> None:
-        """Follow the log until cancelled."""
-        position = await self._first()
+        """Follow the log until cancelled. While nobody listens, it is not read."""
         while True:
-            self._woken.clear()
-            position = await self._look(position)
-            for pause in LOOK_AGAIN_SECONDS:
-                if self._streams and not self._woken.is_set():
-                    await self._sleep(pause)
-                    position = await self._look(position)
-            await self._sleep(IDLE_SECONDS)
+            await self._followed.wait()
+            position = await self._first()
+            # What came before this position, the streams that are there by now find by themselves.
+            for streams in self._streams.values():
+                for stream in streams:
+                    stream.woken.set()
+            while self._streams:
+                self._woken.clear()
+                position = await self._look(position)
+                for pause in LOOK_AGAIN_SECONDS:
+                    if self._streams and not self._woken.is_set():
+                        await self._sleep(pause)
+                        position = await self._look(position)
+                await self._sleep(IDLE_SECONDS)
+            self._followed.clear()
 
     async def _first(self) -> Position:
         while True:
@@ -72,8 +80,6 @@ class Hub:
             pass
 
     async def _look(self, position: Position) -> Position:
-        if not self._streams:
-            return await self._first()
         try:
             while True:
                 heard = await self._db.read(live.heard, position)
@@ -99,6 +105,7 @@ class Stream:
 
     def __enter__(self) -> Self:
         self._hub._streams.setdefault(self.user_id, set()).add(self)
+        self._hub._followed.set()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -205,10 +205,11 @@ async def discovery(request: Request) -> Response:
 
 
 _BASE = "/auth/realms/{realm}"
+token_route = Route(f"{_BASE}/protocol/openid-connect/token", token, methods=["POST"])
 routes = [
     Route(_BASE, realm, methods=["GET"]),
     Route(f"{_BASE}/.well-known/openid-configuration", discovery, methods=["GET"]),
     Route(f"{_BASE}/protocol/openid-connect/certs", certs, methods=["GET"]),
-    Route(f"{_BASE}/protocol/openid-connect/token", token, methods=["POST"]),
+    token_route,
     Route(f"{_BASE}/protocol/openid-connect/token/introspect", introspect, methods=["POST"]),
 ]

@@ -281,10 +281,13 @@ function listen() {
   stream.onmessage = (message) => {
     by("offline").hidden = true;
     take(JSON.parse(message.data));
-    // Nothing more will happen here.
-    if (state.reported || state.phase === "aborted") stream.close();
   };
   stream.onerror = () => {
+    if (state !== null && (state.reported || state.phase === "aborted")) {
+      // The server ends the stream after the last word.
+      stream.close();
+      return;
+    }
     by("offline").hidden = false;
     // A browser gives up for good when the answer was not a stream, as while the server restarts.
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
