@@ -7,8 +7,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,7 +33,7 @@ from oklp.web import game_api, oidc, openapi, operator_api, player_api, problems
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
 from oklp.web.limits import RequestLimit
-from oklp.web.requests import Observed, direct
+from oklp.web.requests import Observed, Shortcut, hot
 from oklp.worker import Worker
 
 log = get_logger(__name__)
@@ -100,12 +101,17 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> Fas
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
         app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute)
-    hot = {
-        **direct([oidc.token_route], realm=settings.realm),
-        **direct([game_api.token_info_route, *game_api.finish_routes]),
-    }
-    app.add_middleware(Observed, hot=hot, body_limit_bytes=settings.body_limit_bytes, on_error=refused)
+    app.add_middleware(Observed)
     return app
+
+
+def create_server(settings: Settings, clock: Callable[[], int] = wall_clock) -> Shortcut:
+    """`create_app`, with a short way to the three hot endpoints. What a server process serves."""
+    routes = {
+        **hot([oidc.token_route], realm=settings.realm),
+        **hot([game_api.token_info_route, *game_api.finish_routes]),
+    }
+    return Shortcut(create_app(settings, clock), routes, settings.body_limit_bytes, refused)
 
 
 def handlers() -> dict[Any, Any]:
@@ -119,14 +125,12 @@ def handlers() -> dict[Any, Any]:
     }
 
 
-async def refused(request: Request, error: Exception) -> Response:
-    """The answer of the handler for the nearest kind of `error`. What nobody foresaw is raised again."""
+async def refused(request: Any, error: Exception) -> Response:
+    """What the handler for the nearest kind of `error` answers."""
     known = handlers()
-    for kind in type(error).__mro__:
-        if kind in known and kind is not Exception:
-            answer: Response = await known[kind](request, error)
-            return answer
-    raise error
+    kind = next(kind for kind in type(error).__mro__ if kind in known)
+    answer: Response = await known[kind](request, error)
+    return answer
 
 
 @contextlib.asynccontextmanager
@@ -141,16 +145,16 @@ async def running(
         app.state.context = context
         worker = Worker(settings, db, vault, clock, lambda: context.keys)
         loop = asyncio.get_running_loop()
-        tasks: set[asyncio.Task[Any]] = set()
+        stale_keys, stale_games = asyncio.Event(), asyncio.Event()
 
         def heard(topics: set[str], handoffs: Sequence[Any]) -> None:
             worker.heard(topics, handoffs)
             if "events" in topics:
                 context.hub.wake()
             if "keys" in topics:
-                _spawn(tasks, context.reload_keys())
+                stale_keys.set()
             if "games" in topics:
-                _spawn(tasks, context.reload_games())
+                stale_games.set()
 
         def from_any_thread(topics: set[str], handoffs: Sequence[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is gone: the rows are there, and leases lapse
@@ -158,8 +162,16 @@ async def running(
 
         db.listen(from_any_thread)
         await worker.start()
-        followers = [asyncio.create_task(db.watch()), asyncio.create_task(context.hub.run())]
-        _close_on_signal(loop, context.hub.close)
+        followers = [
+            asyncio.create_task(each)
+            for each in (
+                db.watch(),
+                context.hub.run(),
+                _keep_fresh(stale_keys, context.reload_keys),
+                _keep_fresh(stale_games, context.reload_games),
+            )
+        ]
+        stop = StopSignal(loop, context.hub.close)
         if settings.sandbox:
             log.warning("sandbox", note="play money, loopback webhooks, instant approval and payments")
         try:
@@ -168,29 +180,48 @@ async def running(
             context.hub.close()
             for follower in followers:
                 follower.cancel()
-            await asyncio.gather(*followers, *tasks, return_exceptions=True)
-            await worker.stop(settings.drain_seconds)
+            await asyncio.gather(*followers, return_exceptions=True)
+            # Requests have had their part of the time to drain; webhooks have what is left of it.
+            await worker.stop((stop.heard_at or loop.time()) + settings.drain_seconds)
+            await context.signer.close()
 
 
-def _close_on_signal(loop: asyncio.AbstractEventLoop, close: Callable[[], None]) -> None:
-    """End event streams as soon as the server is told to stop: it waits for open requests before it shuts down."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
+class StopSignal:
+    """Hears SIGTERM and SIGINT before uvicorn does, which waits for open requests: streams of events would never end.
 
-        def handle(signum: int, frame: Any, before: Any = before) -> None:
-            loop.call_soon_threadsafe(close)
-            if callable(before):
-                before(signum, frame)
+    `heard_at` is the time of the first, on the loop's clock; None when the end comes in another way.
+    """
 
-        signal.signal(number, handle)
+    def __init__(self, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
+        self.heard_at: float | None = None
+        self._loop = loop
+        self._heard = heard
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, partial(self._handle, signal.getsignal(number)))
+
+    def _handle(self, before: Any, number: int, frame: Any) -> None:
+        if self.heard_at is None:
+            self.heard_at = self._loop.time()
+        self._loop.call_soon_threadsafe(self._heard)
+        if callable(before):
+            before(number, frame)
 
 
-def _spawn(tasks: set[asyncio.Task[Any]], work: Any) -> None:
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
+async def _keep_fresh(stale: asyncio.Event, reload: Callable[[], Awaitable[None]]) -> None:
+    """Reload what others have changed; until it has worked, for the database may be away just then."""
+    while True:
+        await stale.wait()
+        stale.clear()
+        try:
+            await reload()
+        except OklpError as refusal:
+            log.warning("cannot_reload", what=reload.__name__, detail=refusal.detail)
+            stale.set()
+            await asyncio.sleep(1)
+        except Exception:
+            log.exception("cannot_reload", what=reload.__name__)
+            await asyncio.sleep(1)
 
 
 # --- health ----------------------------------------------------------------------------------------------------------

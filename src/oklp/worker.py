@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from oklp import signing
@@ -29,6 +30,9 @@ LOOK_SECONDS = 1.0
 SWEEP_LIMIT = 200
 HOUSEKEEPING_SECONDS = 60.0
 RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
+# Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
+CUT_SECONDS = 1.0
+CUT = "the server was stopped before the answer came"
 USER_AGENT = "oklp-webhooks/1"
 
 
@@ -58,7 +62,9 @@ class Worker:
         self._sending: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
-        self._loops: list[asyncio.Task[None]] = []
+        self._cut = False
+        self._follower: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     # --- life ---
 
@@ -67,19 +73,37 @@ class Worker:
         if self._settings.embedded:
             # An embedded database has one server: whatever is leased to another was interrupted.
             await self._db.write(starting.lapse, self._settings, self._clock(), self._db.node, 10_000)
-        self._loops = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_house())]
+        self._follower = asyncio.create_task(self._follow())
+        self._keeper = asyncio.create_task(self._keep_house())
 
-    async def stop(self, drain_seconds: float) -> None:
-        """Take nothing more on, and let what is on the wire come back."""
+    async def stop(self, until: float) -> None:
+        """Take nothing more on, and let what is on the wire come back until then, a time of the loop's clock.
+
+        What does not is cut off, and recorded as an attempt of which nobody knows what came.
+        """
         self._stopping = True
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=drain_seconds)
+        self._woken.set()
+        # The follower is not cancelled: it may be about to hear which deliveries it has just claimed.
+        await self._ended(self._follower, until - CUT_SECONDS)
+        await self._ended(self._keeper, 0)
+        await self._all_sent(until - CUT_SECONDS)
+        self._cut = True
+        await self._sender.close()  # exchanges in flight end with an error
+        await self._all_sent(until)
         for task in self._sending:
             task.cancel()
-        await self._sender.close()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    @staticmethod
+    async def _ended(task: asyncio.Task[None] | None, until: float) -> None:
+        if task is not None:
+            await asyncio.wait([task], timeout=max(until - asyncio.get_running_loop().time(), 0))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _all_sent(self, until: float) -> None:
+        while self._sending and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._sending, timeout=left)
 
     def heard(self, topics: set[str], handoffs: Sequence[Any]) -> None:
         """From the event loop, after a commit."""
@@ -92,7 +116,7 @@ class Worker:
     # --- the clock ---
 
     async def _follow(self) -> None:
-        while True:
+        while not self._stopping:
             self._woken.clear()
             pause_seconds = LOOK_SECONDS
             try:
@@ -159,6 +183,8 @@ class Worker:
         try:
             outgoing = await self._request(sending)
             exchange = await self._sender.send(outgoing)
+            if self._cut and exchange.error is not None:
+                exchange = replace(exchange, error=CUT)
             await self._record(sending, outgoing, exchange)
         except OklpError as refusal:
             # The lease lapses, and the sweep treats the attempt as lost.

@@ -1,7 +1,8 @@
 """Players and games at work, and the books that they keep themselves.
 
-A `Load` is a context manager: it runs in a thread of its own until it is stopped. It keeps what it was told, not what it asked for: a deposit
-counts once it was answered, a result once it was accepted. `proof` compares that with what the platform says later.
+A `Load` is a context manager: it runs in a thread of its own until it is stopped. It keeps what it was told, not what
+it asked for: a deposit counts once it was answered, a result once it was accepted. `proof` compares that with what the
+platform says later.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STARTS_BY_SECONDS = 3
 WEBHOOK_TIMEOUT_SECONDS = 1
 FEE_BPS = 1_000
 LOOK_SECONDS = 0.05
-# Until a match that is starting must have ended one way or another: a lease of the time-out and five seconds, a restart.
+# A match cannot be starting for longer: a restart, a lease (the time-out and five seconds), and the sweep after it.
 START_SECONDS = 45
 
 ENV = {

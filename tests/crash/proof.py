@@ -270,7 +270,7 @@ async def _check_events(findings: Findings, load: Load, views: dict[str, dict[st
     for person in load.people[: load.readers]:
         mine = {each.match_id for each in load.matches if person.user_id in each.seats}
         until = time.monotonic() + END_SECONDS
-        while mine - person.ended and time.monotonic() < until:
+        while mine - person.ended and time.monotonic() < until:  # noqa: ASYNC110 - another thread reads them
             await asyncio.sleep(0.1)
         findings.check(
             mine <= person.ended, f"{person.name} was not told how these ended: {sorted(mine - person.ended)}"

@@ -152,7 +152,7 @@ async def _serve(seed: int) -> None:
 
     process = _Process(seed)
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         first, _, rest = request.path.lstrip("/").partition("/")
         if first == "control":
             return web.json_response(await process.control(rest, dict(request.query)))

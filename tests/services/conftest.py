@@ -54,5 +54,5 @@ def services_url(request: pytest.FixtureRequest, make_database: MakeDatabase) ->
 def world(services_url: str) -> Iterator[World]:
     made = World(services_url)
     yield made
-    made.close()
     check_books(made)
+    made.close()

@@ -386,7 +386,7 @@ def test_pages_follow_each_other_newest_first(world: World) -> None:
     made = []
     for number in range(7):
         world.now += number % 2  # some are of the same millisecond
-        made.append(world.create(ann, game, 0).match_id)
+        made.append((world.now, world.create(ann, game, 0).match_id))
     seen: list[str] = []
     cursor = None
     while True:
@@ -395,7 +395,7 @@ def test_pages_follow_each_other_newest_first(world: World) -> None:
         if cursor is None:
             break
         assert len(page) == 3
-    assert seen == made[::-1]
+    assert seen == [match_id for _, match_id in sorted(made, reverse=True)]
 
 
 # --- what games read (A4) --------------------------------------------------------------------------------------------

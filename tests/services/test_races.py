@@ -374,6 +374,7 @@ def test_a_delivery_is_claimed_by_one_node(arena: Arena) -> None:
             for outcome in arena.on_both(lambda world: world.claim())
             if not isinstance(outcome, OklpError)
             for sending in outcome
+            if sending.event == "match.started"
         ]
         assert sorted(claimed) == sorted(starts)
         for match in made:

@@ -323,14 +323,14 @@ def test_each_players_first_result_counts_and_the_last_one_ends_the_match(world:
 def test_scores_are_hidden_until_the_match_is_finished(world: World) -> None:
     ann, bob = world.players(2, 500)
     match = world.live(world.game(mode="async"), [ann, bob])
-    world.report(match.game_id, player_result(match.match_id, ann.user_id, 77))
+    world.report(match.game_id, player_result(match.match_id, ann.user_id, 7_654_321))
     for player in (ann, bob):
         seen = world.read(player, match.match_id)
-        assert "77" not in seen.model_dump_json(include={"teams", "winnings"})
+        assert "7654321" not in seen.model_dump_json()
         assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [(None, None, None)] * 2
-    world.report(match.game_id, player_result(match.match_id, bob.user_id, 78))
+    world.report(match.game_id, player_result(match.match_id, bob.user_id, 7_654_322))
     seen = world.read(ann, match.match_id)
-    assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [(77, 2, 77), (78, 1, 78)]
+    assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [(7_654_321, 2, 7_654_321), (7_654_322, 1, 7_654_322)]
 
 
 def test_a_token_says_whether_its_players_result_is_in(world: World) -> None:

@@ -135,9 +135,12 @@ def break_a_rule(tx: Tx, name: str) -> None:
     add(tx, name)
 
 
-@pytest.mark.parametrize(("culprit", "error"), [(stumble, ZeroDivisionError), (break_a_rule, sa.exc.IntegrityError)])
+# A constraint is tried once more: another node's row, committed a moment ago, may be to blame.
+@pytest.mark.parametrize(
+    ("culprit", "error", "retries"), [(stumble, ZeroDivisionError, 1), (break_a_rule, sa.exc.IntegrityError, 2)]
+)
 def test_an_unforeseen_error_is_paid_for_by_its_job_alone(
-    database: Database, watcher: Watcher, culprit: Callable[[Tx, str], None], error: type[Exception]
+    database: Database, watcher: Watcher, culprit: Callable[[Tx, str], None], error: type[Exception], retries: int
 ) -> None:
     gate = Gate(database)
     jobs = [(add, "a"), (culprit, "b"), (add, "c"), (add, "d")]
@@ -147,7 +150,7 @@ def test_an_unforeseen_error_is_paid_for_by_its_job_alone(
     assert isinstance(outcomes[1], error)
     assert len({outcomes[0], outcomes[2], outcomes[3]}) == 3  # each in a transaction of its own
     assert stored(database) == ["a", "c", "d"]
-    assert watcher.retries == 1
+    assert watcher.retries == retries
     assert database.run(add, "e") > outcomes[3]
 
 

@@ -357,18 +357,17 @@ class Story:
         await rex.confirm(match.match_id)
         await rex.wait_for(match.match_id, "live")
         self._show.chapter(f"Play against {rex.name}, as {guest.name}")
-        self._show.line(f"   {await guest.launch(match.match_id)}")
-        self._show.line(
-            f"   [dim]{money(ENTRY_FEE)} each are paid; the winner gets {money(match.prize_pool.amount)}.[/]"
+        self._show.pairs(
+            [
+                ("Open", await guest.launch(match.match_id)),
+                ("Prize", f"{money(match.prize_pool.amount)}; both have paid {money(ENTRY_FEE)}"),
+                ("Ctrl-C", "ends all of it"),
+            ]
         )
-        self._show.line()
-        self._show.line("[dim]Ctrl-C ends all of it.[/]")
         view = await Bot(steady, (0.8, 2.0)).play(await rex.launch(match.match_id))
         if view["phase"] != "over":
             self._open_match = None
-            self._show.line(
-                f" [yellow]•[/] The match was called off. {guest.name} and {rex.name} have their fees back."
-            )
+            self._show.line(" [yellow]•[/] The match was called off, and both have their entry fees back.")
             return False
         finished = await guest.wait_for(match.match_id, "finished", seconds=120, poll_seconds=0.2)
         self._open_match = None

@@ -255,9 +255,11 @@ def record(tx: Tx, settings: Settings, delivery_id: str, attempt: int, owner: st
 
 def lapse(tx: Tx, settings: Settings, now: int, owner: str | None, limit: int) -> int:
     """Abort the matches whose start was interrupted: nobody knows whether the game heard of them."""
-    outcomes = webhooks.lapse(tx, now, owner, limit)
+    lapsed = outbox.lapsed(tx, now, owner, limit)
+    locked = store.lock(tx, [row.match_id for row in lapsed if row.match_id is not None]) if lapsed else {}
+    outcomes = webhooks.lapse(tx, [row.id for row in lapsed], now, owner) if lapsed else []
     for each in outcomes:
-        match = store.get(tx, [each.match_id]).get(each.match_id) if each.match_id is not None else None
+        match = locked.get(each.match_id) if each.match_id is not None else None
         if match is not None and match.status == rules.STARTING and each.failed is not None:
             matches.abort(tx, settings, [match.id], "start-interrupted", each.failed, now)
     return len(outcomes)

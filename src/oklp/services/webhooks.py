@@ -254,13 +254,17 @@ def _backoff_ms(tx: Tx, delivery: Row) -> int:
     return int(min(FIRST_BACKOFF_MS * 2 ** min(delivery.attempts - 1, 20), LONGEST_BACKOFF_MS))
 
 
-def lapse(tx: Tx, now: int, owner: str | None, limit: int) -> list[Recorded]:
+def lapse(tx: Tx, delivery_ids: Sequence[str], now: int, owner: str | None) -> list[Recorded]:
     """Attempts whose sender never came back (a crash): starts have failed, and may have been received.
 
-    With `owner`, every attempt of another owner counts as lost: an embedded database has one server.
+    With `owner`, every attempt of another owner counts as lost: an embedded database has one server. The matches are
+    locked by the caller.
     """
     outcomes = []
-    for row in store.lapsed(tx, now, owner, limit):
+    for row in store.lock(tx, delivery_ids).values():
+        gone = row.state == "sending" and (row.lease_until <= now if owner is None else row.lease_owner != owner)
+        if not gone:
+            continue  # its sender came back, or another node found it first
         error = "The attempt was interrupted; what came of it is not known."
         store.finish_attempt(tx, row.id, row.attempts, error=error)
         changes = {"lease_owner": None, "lease_until": None, "last_error": error, "maybe_received": True}

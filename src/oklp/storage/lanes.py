@@ -222,6 +222,7 @@ class Lane:
         # While the database is away, each batch finds out once: waiting again for each would only fill the queue.
         reruns = RERUNS if self._available else 1
         self._tx = None
+        overtaken = False
         for rerun in range(1, reruns + 1):
             try:
                 self._attempt(batch, operation_id)
@@ -237,8 +238,10 @@ class Lane:
                 for job in batch:
                     self._run_batch([job])
                 return
-            if not lost and not _retryable(last_error) and not (rerun == 1 and _overtaken(last_error)):
-                break
+            if not lost and not _retryable(last_error):
+                if overtaken or not _overtaken(last_error):
+                    break
+                overtaken = True
             if rerun == reruns or time.monotonic() > give_up_at:
                 self._available = self._claimed and not lost
                 break

@@ -25,7 +25,22 @@ def _element(value: Any) -> str:
 
 
 def array(values: Sequence[Any]) -> str:
-    """A PostgreSQL array literal of strings, integers, booleans and None."""
+    """A PostgreSQL array literal of strings, integers, booleans and None.
+
+    A column of strings, the most frequent kind by far, is escaped as one text, joined by a character that PostgreSQL
+    has in no text: a call for each element would cost more than all else that is done about the row.
+    """
+    if values and type(values[0]) is str and type(values[-1]) is str:
+        try:
+            joined = "\0".join(values)
+        except TypeError:  # some are None
+            joined = ""
+        if joined and joined.count("\0") == len(values) - 1:
+            if "\\" in joined:
+                joined = joined.replace("\\", "\\\\")
+            if '"' in joined:
+                joined = joined.replace('"', '\\"')
+            return '{"' + joined.replace("\0", '","') + '"}'
     return "{" + ",".join(map(_element, values)) + "}"
 
 

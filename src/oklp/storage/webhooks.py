@@ -65,18 +65,21 @@ def too_late(tx: Tx, now: int, limit: int) -> dict[str, Row]:
     m = matches
     statement = (
         sa.select(d.c.id, d.c.match_id, d.c.last_error)
-        .join(m, m.c.start_delivery_id == d.c.id)
-        .where(d.c.state == "waiting", d.c.next_attempt_at <= now, d.c.give_up_at < now, m.c.id == d.c.match_id)
-        .where(m.c.status == "starting")
+        .join(m, m.c.id == d.c.match_id)
+        .where(d.c.state == "waiting", d.c.next_attempt_at <= now, d.c.give_up_at < now)
+        .where(m.c.status == "starting", m.c.start_delivery_id == d.c.id)
     )
     return {row.match_id: row for row in tx.rows(statement.order_by(d.c.match_id).limit(limit))}
 
 
 def lapsed(tx: Tx, now: int, owner: str | None, limit: int) -> Sequence[Row]:
-    """Deliveries whose sender has not come back in time; with `owner`, all that others hold (their node is gone)."""
+    """Deliveries whose sender has not come back in time; with `owner`, all that others hold (their node is gone).
+
+    Ids and matches alone, and not locked: matches are locked before deliveries.
+    """
     gone = d.c.lease_until <= now if owner is None else d.c.lease_owner != owner
-    statement = sa.select(d).where(d.c.state == "sending", gone)
-    return tx.rows(statement.order_by(d.c.id).limit(limit).with_for_update(skip_locked=True))
+    statement = sa.select(d.c.id, d.c.match_id).where(d.c.state == "sending", gone)
+    return tx.rows(statement.order_by(d.c.id).limit(limit))
 
 
 def lease(tx: Tx, rows: list[tuple[Any, ...]]) -> None:

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, invalid
@@ -23,7 +22,7 @@ from oklp.services.matches import Caller
 from oklp.signing import hash_token
 from oklp.storage.engine import Tx
 from oklp.web import problems
-from oklp.web.context import Context, context_of
+from oklp.web.context import Asked, Context, context_of
 
 MAX_TOKEN_CHARS = 4_096
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,16 +34,16 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 
 
-def bearer(connection: HTTPConnection) -> str:
+def bearer(request: Asked) -> str:
     """The token of `Authorization: Bearer …`. Raises Unauthenticated."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
         raise Unauthenticated("An Authorization header with a Bearer token is needed.")
     return token
 
 
-def game_of(request: Request, context: Context) -> str:
+def game_of(request: Asked, context: Context) -> str:
     """The game that calls, by its access token (A2)."""
     claims = context.tokens.verify(bearer(request), context.clock() / 1000)
     return str(claims["client_id"])
@@ -131,7 +130,7 @@ async def once(
     return answered(await here.db.write(idempotency.once, claim, status, work, *args, **kwargs))
 
 
-async def parsed(request: Request, model: type[Model]) -> Model:
+async def parsed(request: Asked, model: type[Model]) -> Model:
     """The JSON body as a model, for the plain routes. Raises InvalidRequest or MalformedRequest."""
     body = await request.body()
     try:
@@ -179,34 +178,25 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = too_large(scope, self._limit_bytes)
-        if refusal is not None:
-            await problems.problem(refusal)(scope, receive, send)  # type: ignore[arg-type]
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > self._limit_bytes:
+            await problems.problem(too_large(self._limit_bytes))(scope, receive, send)  # type: ignore[arg-type]
             return
-        await self._app(scope, counted(receive, self._limit_bytes), send)
+        seen = 0
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit_bytes:
+                raise too_large(self._limit_bytes)
+            return message
+
+        await self._app(scope, counted, send)
 
 
-def too_large(scope: Mapping[str, Any], limit_bytes: int) -> RequestTooLarge | None:
-    """The refusal of a body whose declared length is above the limit."""
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        return RequestTooLarge(f"The body is limited to {limit_bytes} bytes.")
-    return None
-
-
-def counted(receive: Any, limit_bytes: int) -> Any:
-    """`receive` that raises RequestTooLarge once the body has grown above the limit."""
-    seen = 0
-
-    async def receive_counted() -> Any:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit_bytes:
-            raise RequestTooLarge(f"The body is limited to {limit_bytes} bytes.")
-        return message
-
-    return receive_counted
+def too_large(limit_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is limited to {limit_bytes} bytes.")
 
 
 def form_fields(body: bytes) -> dict[str, str]:

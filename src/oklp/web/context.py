@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -21,6 +21,7 @@ from oklp.settings import Settings
 from oklp.signing import VerifiedTokens
 from oklp.storage.engine import Database
 from oklp.web.live import Hub
+from oklp.web.signer import Signer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Context:
     keys: KeyRing
     tokens: VerifiedTokens
     hub: Hub
+    signer: Signer
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
 
     @classmethod
@@ -54,7 +56,7 @@ class Context:
             scope=SCOPE,
             leeway_seconds=LEEWAY_SECONDS,
         )
-        context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings))
+        context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings), Signer())
         await context.reload_games()
         return context
 
@@ -74,8 +76,26 @@ class Context:
         return await loop.run_in_executor(self.pool, lambda: fn(*args, **kwargs))
 
 
+class Asked(Protocol):
+    """What a plain route may ask of its request: so much of Starlette's that `requests.ShortRequest` offers it too."""
+
+    @property
+    def app(self) -> Any: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def path_params(self) -> Mapping[str, Any]: ...
+    async def body(self) -> bytes: ...
+
+
 def context_of(connection: HTTPConnection) -> Context:
     context: Context = connection.app.state.context
+    return context
+
+
+def context_behind(request: Asked) -> Context:
+    """As `context_of`, for plain routes."""
+    context: Context = request.app.state.context
     return context
 
 

@@ -16,7 +16,7 @@ from oklp.services.launch import TokenQuestion
 from oklp.services.results import Report
 from oklp.signing import hash_token
 from oklp.web.caller import Here, Limit, from_cursor, game_of, parsed, to_cursor
-from oklp.web.context import Context, context_of
+from oklp.web.context import Asked, Context, context_behind, context_of
 from oklp.web.problems import problem
 
 JSON = "application/json"
@@ -26,7 +26,7 @@ PREFIX = "/api/game/v1"
 # --- hot -------------------------------------------------------------------------------------------------------------
 
 
-def _cors(request: Request, context: Context, game_id: str | None) -> dict[str, str]:
+def _cors(request: Asked, context: Context, game_id: str | None) -> dict[str, str]:
     """CORS headers for the origins of the game's own browser templates; a preflight does not say which game."""
     origin = request.headers.get("origin")
     if origin is None:
@@ -37,9 +37,9 @@ def _cors(request: Request, context: Context, game_id: str | None) -> dict[str, 
     return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
 
 
-async def token_info(request: Request) -> Response:
+async def token_info(request: Asked) -> Response:
     """What a match-token stands for (A6)."""
-    context = context_of(request)
+    context = context_behind(request)
     game_id = None
     try:
         game_id = game_of(request, context)
@@ -60,9 +60,9 @@ async def token_info_preflight(request: Request) -> Response:
     return Response(None, 204, headers)
 
 
-async def finish(request: Request) -> Response:
+async def finish(request: Asked) -> Response:
     """A result (A7). The answer leaves when the payout is on disk."""
-    context = context_of(request)
+    context = context_behind(request)
     try:
         game_id = game_of(request, context)
         body = await parsed(request, contract.FinishRequest)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Self
 
-from oklp.errors import OklpError
+from oklp.errors import OklpError, Unavailable
 from oklp.services import live
 from oklp.services.live import Event, Position
 from oklp.settings import Settings
@@ -118,7 +118,12 @@ class Stream:
         """Batches of events as they come; an empty one is a heartbeat. Ends when the hub closes."""
         while not self._hub.closing.is_set():
             self.woken.clear()
-            events = await self._hub._db.read(live.since, self._hub._settings, self.user_id, position)
+            try:
+                events = await self._hub._db.read(live.since, self._hub._settings, self.user_id, position)
+            except Unavailable:
+                # The database is away. The stream is held open: browsers come back after a cut, not after a refusal.
+                await self._pause()
+                continue
             if events:
                 position = events[-1].position or position
                 yield events
@@ -129,3 +134,10 @@ class Stream:
                     await self.woken.wait()
             except TimeoutError:
                 yield []
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self._hub.closing.wait()
+        except TimeoutError:
+            pass

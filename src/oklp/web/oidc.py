@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote_plus
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -24,13 +23,13 @@ from oklp.errors import MalformedRequest, OklpError, Unauthenticated
 from oklp.services import auth
 from oklp.services.auth import ClientLogin
 from oklp.web.caller import form_fields
-from oklp.web.context import Context, context_of
+from oklp.web.context import Asked, Context, context_behind
 
 FORM = "application/x-www-form-urlencoded"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _CLIENT_ID = re.compile(r"[a-z0-9-]{1,64}")
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Asked], Awaitable[Response]]
 
 
 class OAuthError(Exception):
@@ -51,9 +50,9 @@ class OAuthError(Exception):
 
 
 def _oauth(handler: Handler) -> Handler:
-    async def guarded(request: Request) -> Response:
+    async def guarded(request: Asked) -> Response:
         try:
-            if request.path_params["realm"] != context_of(request).settings.realm:
+            if request.path_params["realm"] != context_behind(request).settings.realm:
                 return JSONResponse({"error": "Realm does not exist"}, 404)
             return await handler(request)
         except OAuthError as error:
@@ -72,14 +71,14 @@ def _oauth(handler: Handler) -> Handler:
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _form(request: Asked) -> dict[str, str]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != FORM:
         raise OAuthError("invalid_request", f"The body must be {FORM}.")
     return form_fields(await request.body())
 
 
-def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str, bool]:
+def _credentials(request: Asked, form: dict[str, str]) -> tuple[str, str, bool]:
     """Client id and secret, from HTTP Basic (RFC 6749 §2.3.1: its halves are form-encoded) or from the form."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
@@ -100,7 +99,7 @@ def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str, bool
     return client_id, secret, False
 
 
-async def _client(request: Request, context: Context, form: dict[str, str]) -> str:
+async def _client(request: Asked, context: Context, form: dict[str, str]) -> str:
     client_id, secret, basic = _credentials(request, form)
     refused = OAuthError("invalid_client", "Invalid client or client credentials.", 401, basic=basic)
     if not secret or _CLIENT_ID.fullmatch(client_id) is None:
@@ -113,9 +112,9 @@ async def _client(request: Request, context: Context, form: dict[str, str]) -> s
 
 
 @_oauth
-async def token(request: Request) -> Response:
+async def token(request: Asked) -> Response:
     """Client credentials → an access token, RS256."""
-    context = context_of(request)
+    context = context_behind(request)
     form = await _form(request)
     client_id = await _client(request, context, form)
     grant = form.get("grant_type", "")
@@ -127,7 +126,7 @@ async def token(request: Request) -> Response:
     now_seconds = context.clock() // 1000
     claims = signing.access_claims(context.settings.issuer, client_id, now_seconds, life, secrets.token_hex(16))
     answer = {
-        "access_token": context.keys.current.sign(claims),
+        "access_token": await context.signer.sign(context.keys.current, claims),
         "expires_in": life,
         "refresh_expires_in": 0,
         "token_type": "Bearer",
@@ -138,9 +137,9 @@ async def token(request: Request) -> Response:
 
 
 @_oauth
-async def introspect(request: Request) -> Response:
+async def introspect(request: Asked) -> Response:
     """RFC 7662. A client learns of tokens that this issuer made for it, and that any other is not active."""
-    context = context_of(request)
+    context = context_behind(request)
     form = await _form(request)
     client_id = await _client(request, context, form)
     asked = form.get("token")
@@ -159,9 +158,9 @@ async def introspect(request: Request) -> Response:
 
 
 @_oauth
-async def realm(request: Request) -> Response:
+async def realm(request: Asked) -> Response:
     """What the public pages' clients read: the key without armour."""
-    context = context_of(request)
+    context = context_behind(request)
     issuer = context.settings.issuer
     return JSONResponse(
         {
@@ -175,8 +174,8 @@ async def realm(request: Request) -> Response:
 
 
 @_oauth
-async def certs(request: Request) -> Response:
-    return JSONResponse(context_of(request).keys.jwks, headers={"Cache-Control": "max-age=60"})
+async def certs(request: Asked) -> Response:
+    return JSONResponse(context_behind(request).keys.jwks, headers={"Cache-Control": "max-age=60"})
 
 
 def discovery_document(issuer: str) -> dict[str, Any]:
@@ -200,8 +199,8 @@ def discovery_document(issuer: str) -> dict[str, Any]:
 
 
 @_oauth
-async def discovery(request: Request) -> Response:
-    return JSONResponse(discovery_document(context_of(request).settings.issuer))
+async def discovery(request: Asked) -> Response:
+    return JSONResponse(discovery_document(context_behind(request).settings.issuer))
 
 
 _BASE = "/auth/realms/{realm}"

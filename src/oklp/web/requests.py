@@ -6,97 +6,41 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp.observability import begin_request, observe_http
-from oklp.web.caller import counted, too_large
+from oklp.web.caller import too_large
+from oklp.web.context import Asked
 from oklp.web.problems import problem
 
 Scope = MutableMapping[str, Any]
 
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
-
-
-class Direct(NamedTuple):
-    """A plain route that is answered without the framework's layers, for one fixed address."""
-
-    route: Route
-    path_params: Mapping[str, str]
-    handler: Callable[[Request], Awaitable[Response]]
-
-
-def direct(routes: Sequence[Route], **path_params: str) -> dict[tuple[str, str], Direct]:
-    """By method and path, `path_params` filled in. HEAD and OPTIONS take the long way."""
-    return {
-        (method, route.path.format(**path_params)): Direct(route, path_params, route.endpoint)
-        for route in routes
-        for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"})
-    }
+CLIENT_GONE = 499  # counted, never sent
 
 
 class Observed:
-    """Gives each request an id (its own `X-Request-ID`, when it is a sane one) and measures it by route.
+    """Gives each request an id (its own `X-Request-ID`, when it is a sane one) and measures it by route."""
 
-    Requests for `hot` addresses are handled right here: routing, exit stacks and exception layers cost more than
-    answering does. Their handlers are those of the plain routes, which stay for all that is not hot about them (other
-    methods, other spellings of the address); `on_error` answers what they raise, as the layers would.
-    """
-
-    def __init__(
-        self,
-        app: Any,
-        hot: Mapping[tuple[str, str], Direct],
-        body_limit_bytes: int,
-        on_error: Callable[[Request, Exception], Awaitable[Response]],
-    ) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._hot = hot
-        self._body_limit_bytes = body_limit_bytes
-        self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         offered = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), None)
-        added = ((b"x-request-id", begin_request(offered).encode()), NO_SNIFF)
-        found = self._hot.get((scope["method"], scope["path"]))
-        if found is not None:
-            await self._answer(found, scope, receive, send, added, started)
-        else:
-            await self._pass_on(scope, receive, send, added, started)
-
-    async def _answer(
-        self, found: Direct, scope: Scope, receive: Any, send: Any, added: Sequence[tuple[bytes, bytes]], started: float
-    ) -> None:
-        scope["path_params"] = found.path_params
-        request = Request(scope, counted(receive, self._body_limit_bytes))
-        refusal = too_large(scope, self._body_limit_bytes)
-        status = 500
-        try:
-            try:
-                response = await found.handler(request) if refusal is None else problem(refusal)
-            except Exception as error:
-                response = await self._on_error(request, error)
-            status = response.status_code
-            response.raw_headers.extend(added)
-            await response(scope, receive, send)
-        finally:
-            observe_http(found.route.path, scope["method"], status, time.perf_counter() - started)
-
-    async def _pass_on(
-        self, scope: Scope, receive: Any, send: Any, added: Sequence[tuple[bytes, bytes]], started: float
-    ) -> None:
+        request_id = begin_request(offered).encode()
+        started = time.perf_counter()
         status = 500
 
         async def observed(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *added]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), NO_SNIFF]
             await send(message)
 
         try:
@@ -105,3 +49,99 @@ class Observed:
             route = scope.get("route")
             path = getattr(route, "path", None) or "(none)"
             observe_http(path, scope["method"], status, time.perf_counter() - started)
+
+
+# --- the short way ---------------------------------------------------------------------------------------------------
+
+
+class ShortRequest:
+    """`context.Asked` without the framework: headers decoded once, the body read whole and counted as it comes."""
+
+    __slots__ = ("_limit_bytes", "_receive", "app", "headers", "path_params")
+
+    def __init__(
+        self, app: Any, headers: Mapping[str, str], path_params: Mapping[str, Any], receive: Any, limit_bytes: int
+    ) -> None:
+        self.app = app
+        self.headers = headers
+        self.path_params = path_params
+        self._receive = receive
+        self._limit_bytes = limit_bytes
+
+    async def body(self) -> bytes:
+        """To be asked for once. Raises RequestTooLarge, ClientDisconnect."""
+        message = await self._receive()
+        body: bytes = message.get("body", b"")
+        while message.get("more_body") and len(body) <= self._limit_bytes:
+            message = await self._receive()
+            body += message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if len(body) > self._limit_bytes:
+            raise too_large(self._limit_bytes)
+        return body
+
+
+class Hot(NamedTuple):
+    """A plain route at one fixed address."""
+
+    template: str
+    path_params: Mapping[str, str]
+    handler: Callable[[Asked], Awaitable[Response]]
+
+
+def hot(routes: Sequence[Route], **path_params: str) -> dict[tuple[str, str], Hot]:
+    """POST routes by method and path, with `path_params` filled in."""
+    return {
+        ("POST", route.path.format(**path_params)): Hot(route.path, path_params, route.endpoint) for route in routes
+    }
+
+
+class Shortcut:
+    """Answers the hot addresses before the framework sees them: its layers cost more than these answers do.
+
+    The handlers are those of the plain routes, which stay for what is not hot about them (other methods, other
+    spellings of the address). `on_error` answers what a handler raises, as the framework's layers would.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        routes: Mapping[tuple[str, str], Hot],
+        body_limit_bytes: int,
+        on_error: Callable[[Any, Exception], Awaitable[Response]],
+    ) -> None:
+        self._app = app
+        self._routes = routes
+        self._limit_bytes = body_limit_bytes
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        found = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        # Of a header given twice the first counts, as in the framework.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        request_id = begin_request(headers.get("x-request-id")).encode()
+        status = 500
+        try:
+            declared = headers.get("content-length", "0")
+            if declared.isdigit() and int(declared) > self._limit_bytes:
+                response = problem(too_large(self._limit_bytes))
+            else:
+                request = ShortRequest(self._app, headers, found.path_params, receive, self._limit_bytes)
+                try:
+                    response = await found.handler(request)
+                except ClientDisconnect:
+                    status = CLIENT_GONE
+                    return
+                except Exception as error:
+                    response = await self._on_error(request, error)
+            status = response.status_code
+            response.raw_headers += ((b"x-request-id", request_id), NO_SNIFF)
+            await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+            await send({"type": "http.response.body", "body": response.body})
+        finally:
+            observe_http(found.template, scope["method"], status, time.perf_counter() - started)

@@ -157,7 +157,7 @@ function drawPlay() {
 }
 
 function outcomeWords() {
-  const score = `${state.you.points} : ${state.them.points}`;
+  const score = `${state.you.points}\u00a0:\u00a0${state.them.points}`;
   const level = state.you.points === state.them.points;
   if (state.phase === "aborted") return ["Match called off", "All entry fees went back to the players.", ""];
   if (state.outcome === "off") return ["Not played", "Neither of you played, so all entry fees go back.", ""];
@@ -172,7 +172,7 @@ function outcomeWords() {
   const text = level
     ? `Equal points, and ${opponent()} took the most valuable prize.`
     : "Keep an eye on what they still hold: nothing here is luck.";
-  return [`${opponent()} wins, ${state.them.points} : ${state.you.points}`, text, "lost"];
+  return [`${opponent()} wins, ${state.them.points}\u00a0:\u00a0${state.you.points}`, text, "lost"];
 }
 
 function reportWords() {
