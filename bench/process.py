@@ -126,14 +126,15 @@ class PostgresCpu:
             self._postmaster = None  # on another machine
 
     def seconds(self) -> float:
-        """Of all its processes that are alive; 0 when it is not on this machine."""
+        """Of all its processes, also of those that have ended; 0 when it is not on this machine."""
         if self._postmaster is None:
             return 0.0
-        total = 0.0
-        for process in (self._postmaster, *self._postmaster.children()):
+        own = self._postmaster.cpu_times()
+        total = own.user + own.system + own.children_user + own.children_system
+        for process in self._postmaster.children():
             try:
                 times = process.cpu_times()
             except psutil.Error:
                 continue
             total += times.user + times.system
-        return total
+        return float(total)

@@ -114,6 +114,7 @@ _ADVICE = {
     "request-too-large": "Send less. The bound is `OKLP_BODY_LIMIT_BYTES`.",
     "unauthenticated": "Log in, or ask for a new access token, and send it as `Authorization: Bearer …`.",
     "forbidden": "Use an account that may do this. Trying again changes nothing.",
+    "method-not-allowed": "Use a method that the address takes; `/openapi.json` lists them.",
     "not-found": "Check the id. What is not the caller's to see is also answered so.",
     "conflict": "Read the thing again and decide anew. Trying again unchanged changes nothing.",
     "wrong-state": "Read the thing's status: what was asked is not possible in it.",

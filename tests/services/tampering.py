@@ -157,7 +157,8 @@ TAMPERINGS = (
         "posting-set-mixed",
         "match:{won}:hold",
         f"UPDATE postings SET currency = 'USD' WHERE {HOLD} AND amount > 0",
-        also="account-overdrawn escrow-after-the-end escrow-differs escrow-in-another-currency hold-differs ledger-unbalanced posting-set-unbalanced",
+        also="account-overdrawn escrow-after-the-end escrow-differs escrow-in-another-currency hold-differs"
+        " ledger-unbalanced posting-set-unbalanced",
     ),
     by(
         "posting-set-unbalanced",
@@ -208,7 +209,7 @@ TAMPERINGS = (
         "player:{ann}",
         new_set("grant:x", "player:{ann}", "clearing:grant", 20_000),
         "UPDATE balances SET balance = balance - 20000 WHERE user_id = '{ann}'",
-        also="grant-differs",
+        also="amount-out-of-range grant-differs",
     ),
     by(
         "account-overdrawn",
@@ -220,18 +221,20 @@ TAMPERINGS = (
     by("grant-differs", "grant:x", new_set("grant:x", "clearing:sandbox", "player:{ann}"), also="balance-differs"),
     # integers
     by(
-        "amount-too-large",
+        "amount-out-of-range",
         "player:{ann}",
         "UPDATE balances SET balance = 9007199254740992 WHERE user_id = '{ann}'",
         also="balance-differs",
     ),
     by(
-        "amount-too-large",
+        "amount-out-of-range",
         "match:{won}:settle",
         f"UPDATE postings SET amount = -9007199254740992 WHERE {ONE} AND n = 0",
-        also="account-overdrawn escrow-after-the-end escrow-differs ledger-unbalanced posting-set-unbalanced settlement-arithmetic",
+        also="account-overdrawn escrow-after-the-end escrow-differs ledger-unbalanced posting-set-unbalanced"
+        " settlement-arithmetic",
     ),
     # balances, roll-ups, payments
+    by("amount-out-of-range", "match:{free}", "UPDATE matches SET entry_fee = -1 WHERE id = '{free}'"),
     by("balance-differs", "player:{ann}", "UPDATE balances SET balance = balance + 1 WHERE user_id = '{ann}'"),
     by("balance-differs", "player:{ann}", new_set("grant:x", "clearing:grant", "player:{ann}")),
     by("balance-missing", "player:{ann}", "DELETE FROM balances WHERE user_id = '{ann}'", also="balance-differs"),
@@ -467,7 +470,8 @@ TAMPERINGS = (
         "settlement-of-strangers",
         "match:{won}:settle",
         f"UPDATE postings SET currency = 'USD' WHERE {ONE}",
-        also="account-overdrawn balance-differs balance-missing escrow-after-the-end escrow-differs escrow-in-another-currency rollup-differs rollup-missing",
+        also="account-overdrawn balance-differs balance-missing escrow-after-the-end escrow-differs"
+        " escrow-in-another-currency rollup-differs rollup-missing",
     ),
     by(
         "winnings-differ",
@@ -553,14 +557,14 @@ SQLITE_TAMPERINGS = (
         "amount-not-an-integer",
         "player:{ann}",
         "UPDATE balances SET balance = 'much' WHERE user_id = '{ann}'",
-        also="amount-too-large balance-differs",
+        also="amount-out-of-range balance-differs",
     ),
     by("amount-not-an-integer", "match:{live}", "UPDATE matches SET fee_bps = 0.5 WHERE id = '{live}'"),
     by(
         "amount-not-an-integer",
         "house:fees",
         "UPDATE rollups SET balance = x'00' WHERE account = 'house:fees'",
-        also="amount-too-large rollup-differs",
+        also="amount-out-of-range rollup-differs",
     ),
     by("totals", "…", "UPDATE postings SET amount = 9223372036854775807 WHERE amount > 0", also=None),
 )

@@ -86,9 +86,7 @@ def test_a_refusal_that_names_fields_is_replayed_with_them(world: World) -> None
 
 def test_creating_a_match_twice_makes_one(world: World) -> None:
     ann, bob, game = world.player(), world.player(), world.game()
-    request = contract.NewMatch(
-        game_id=game, entry_fee=contract.Money(amount=5, currency=XTS), invite=[bob.username]
-    )
+    request = contract.NewMatch(game_id=game, entry_fee=contract.Money(amount=5, currency=XTS), invite=[bob.username])
     made = set()
     for _ in range(3):
         arguments = (world.settings, ann, request, world.new_id(), world.new_id, world.now)
@@ -205,9 +203,7 @@ def test_a_confirmation_under_a_used_key_is_refused(world: World) -> None:
     route = confirm_route(match)
     world.confirm_batch([world.confirmation(ann, match.match_id, world.key(ann, route, body="a"))])
     with refused(IdempotencyReuse, "Idempotency-Key"):
-        world.db.run_set(
-            starting.confirm, world.confirmation(ann, match.match_id, world.key(ann, route, body="b"))
-        )
+        world.db.run_set(starting.confirm, world.confirmation(ann, match.match_id, world.key(ann, route, body="b")))
 
 
 def test_duplicates_within_a_batch_share_one_answer(world: World) -> None:

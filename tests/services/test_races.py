@@ -414,7 +414,7 @@ def test_fifty_identical_results_are_one(arena: Arena) -> None:
         ann, bob = arena.world.players(2, 500)
         match = arena.world.live(game, [ann, bob])
         report = sync_result(match, [2, 1])
-        answers = fifty(arena, lambda world, number: world.report(game, report))  # noqa: B023
+        answers = fifty(arena, lambda world, number: world.report(game, report))
         assert {(answer.accepted, answer.match_status) for answer in answers} == {(True, "finished")}
         assert arena.world.available(ann, bob) == [0, 1_000]
         assert arena.world.count("results", "match_id = :match", match=match.match_id) == 1
@@ -430,7 +430,7 @@ def test_of_fifty_different_results_one_is_accepted_and_the_others_are_kept(aren
         reports = [
             sync_result(match, [1, 2] if number % 2 else [2, 1], scores={ann.user_id: number}) for number in range(50)
         ]
-        answers = fifty(arena, lambda world, number: world.report(game, reports[number]))  # noqa: B023
+        answers = fifty(arena, lambda world, number: world.report(game, reports[number]))
         assert Counter(answer.accepted for answer in answers) == {True: 1, False: 49}
         (accepted,) = [number for number, answer in enumerate(answers) if answer.accepted]
         assert arena.world.available(ann, bob) == ([1_000, 0] if accepted % 2 else [0, 1_000])
@@ -447,7 +447,7 @@ def test_of_fifty_results_of_one_player_one_is_accepted(arena: Arena) -> None:
         match = arena.world.live(game, [ann, bob]).match_id
         answers = fifty(
             arena,
-            lambda world, number: world.report(game, player_result(match, ann.user_id, number)),  # noqa: B023
+            lambda world, number: world.report(game, player_result(match, ann.user_id, number)),
         )
         (accepted,) = [number for number, answer in enumerate(answers) if answer.accepted]
         (row,) = arena.world.rows("SELECT score FROM results WHERE match_id = :match", match=match)
@@ -688,9 +688,9 @@ def test_a_node_that_is_told_to_stop_answers_whoever_waits(world: World) -> None
             future.result(LONG_SECONDS)
         node.close()
         done = sum(future.exception(LONG_SECONDS) is None for future in futures)
-    assert all(
-        isinstance(future.exception(), OklpError) for future in futures if future.exception() is not None
-    ), "a refusal, not an error"
+    assert all(isinstance(future.exception(), OklpError) for future in futures if future.exception() is not None), (
+        "a refusal, not an error"
+    )
     assert world.available(ann) == [1 + done]
     with refused(Unavailable):
         there.deposit(ann, 1)

@@ -190,7 +190,10 @@ def _swap(report: dict[str, Any], listed: str, index: int, name: str, value: obj
     ("change", "fields"),
     [
         (lambda r: _swap(r, "participants", 1, "id", "stranger"), ["participants", "participants.1.id"]),
-        (lambda r: _swap(r, "participants", 2, "id", r["participants"][0]["id"]), ["participants", "participants.2.id"]),
+        (
+            lambda r: _swap(r, "participants", 2, "id", r["participants"][0]["id"]),
+            ["participants", "participants.2.id"],
+        ),
         (lambda r: r["participants"].pop(), ["participants"]),
         (lambda r: r["participants"].append({"id": "x", "score": 1}), ["participants.3.id"]),
         (lambda r: _swap(r, "teams", 0, "id", "stranger"), ["teams", "teams.0.id"]),
@@ -330,7 +333,10 @@ def test_scores_are_hidden_until_the_match_is_finished(world: World) -> None:
         assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [(None, None, None)] * 2
     world.report(match.game_id, player_result(match.match_id, bob.user_id, 7_654_322))
     seen = world.read(ann, match.match_id)
-    assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [(7_654_321, 2, 7_654_321), (7_654_322, 1, 7_654_322)]
+    assert [(team.score, team.ranking, team.members[0].score) for team in seen.teams] == [
+        (7_654_321, 2, 7_654_321),
+        (7_654_322, 1, 7_654_322),
+    ]
 
 
 def test_a_token_says_whether_its_players_result_is_in(world: World) -> None:

@@ -155,7 +155,7 @@ def test_an_attempt_is_logged_with_what_was_sent_and_answered(world: World) -> N
     reply = Reply(
         status=418,
         headers={"content-type": "text/plain"},
-        body="short and stout \\ \"quoted\" {NULL} é",
+        body='short and stout \\ "quoted" {NULL} é',
         error="answered 418, not 200",
         duration_ms=37,
         complete=True,

@@ -13,7 +13,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -31,11 +31,10 @@ from oklp.services.webhooks import Recorded, Reply, Sending
 from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage import ledger as ledger_store
-from oklp.storage.engine import Database, Tx
+from oklp.storage.engine import Database
 from oklp.storage.events import Key
 from oklp.storage.tx import Row
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 T0 = 1_750_000_000_000
@@ -154,7 +153,7 @@ class World:
         for node in self.nodes:
             node.close()
 
-    def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return self.db.run(fn, *args, **kwargs)
 
     # --- ids ---
@@ -401,7 +400,9 @@ _BOOKS = {
         "SELECT m.id FROM matches m WHERE m.status NOT IN ('finished', 'aborted') AND m.escrow <> m.entry_fee *"
         " (SELECT count(*) FROM seats s WHERE s.match_id = m.id AND s.state = 'confirmed')"
     ),
-    "a match that is over holds money": "SELECT id FROM matches WHERE status IN ('finished', 'aborted') AND escrow <> 0",
+    "a match that is over holds money": (
+        "SELECT id FROM matches WHERE status IN ('finished', 'aborted') AND escrow <> 0"
+    ),
     "a finished match has no outcome": "SELECT id FROM matches WHERE status = 'finished' AND outcome IS NULL",
     "held winnings are not what is held": (
         "SELECT h.user_id FROM held_winnings h GROUP BY h.user_id, h.currency"

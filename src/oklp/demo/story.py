@@ -344,9 +344,11 @@ class Story:
         self.staying = True
         while await self._host(guest):
             await self._welcome(guest, GUEST_DEPOSIT, top_up=True)
+        show.line(" [yellow]•[/] Nobody came to play. The platform stays up; a new demo prepares a new match.")
+        await asyncio.Event().wait()
 
     async def _host(self, guest: PlayerPerson) -> bool:
-        """A live match between the guest and a bot that waits at the table. True when the guest has played it."""
+        """A live match between the guest and a bot that waits at the table. False when the guest never came."""
         rex = PlayerPerson(self._http, f"rex-{secrets.token_hex(2)}")
         await rex.come()
         await rex.deposit(BOT_DEPOSIT)
@@ -372,7 +374,7 @@ class Story:
         finished = await guest.wait_for(match.match_id, "finished", seconds=120, poll_seconds=0.2)
         self._open_match = None
         await self._show_end(finished, view, guest, rex)
-        return not view["them"]["forfeit"]
+        return bool(view["them"]["here"])
 
     async def _show_end(self, match: contract.Match, view: View, guest: PlayerPerson, rex: PlayerPerson) -> None:
         won = {winning.user_id: winning.amount for winning in match.winnings}

@@ -18,7 +18,7 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 # Locale data lists regions that are no countries as well. `XK` stays: Kosovo has no other code.
-_NO_COUNTRIES = frozenset("AC CP CQ DG EA EU EZ IC QO TA UN XA XB ZZ".split())
+_NO_COUNTRIES = frozenset(["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"])
 COUNTRIES = frozenset(code for code in map(str, Locale("en").territories) if code.isalpha() and len(code) == 2)
 COUNTRIES -= _NO_COUNTRIES
 

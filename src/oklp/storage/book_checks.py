@@ -192,46 +192,58 @@ LEDGER = (
 
 # --- integers --------------------------------------------------------------------------------------------------------
 
+
+class _Column(NamedTuple):
+    """A column that holds an integer; money has a least amount as well."""
+
+    table: str
+    row: str
+    name: str
+    least: int | None = None
+
+
+_SET = "set_id"
+_MATCH = "'match:' || id"
 _COLUMNS = (
-    ("postings", "set_id", ("n", '"of"', "at", "tx_number"), ("amount",)),
-    ("balances", "'player:' || user_id", (), ("balance",)),
-    ("matches", "'match:' || id", ("fee_bps", "studio_share_bps", "team_size"), ("entry_fee", "escrow")),
-    ("payments", "kind || ':' || id", (), ("amount",)),
-    ("held_winnings", "'match:' || match_id || ':held:' || user_id", (), ("amount",)),
-    ("rollups", "account", ("below_tx_number",), ("balance",)),
+    _Column("postings", _SET, "n"),
+    _Column("postings", _SET, '"of"'),
+    _Column("postings", _SET, "amount", -MAX_AMOUNT),
+    _Column("postings", _SET, "at"),
+    _Column("postings", _SET, "tx_number"),
+    _Column("balances", "'player:' || user_id", "balance", 0),
+    _Column("matches", _MATCH, "entry_fee", 0),
+    _Column("matches", _MATCH, "escrow", 0),
+    _Column("matches", _MATCH, "fee_bps"),
+    _Column("matches", _MATCH, "studio_share_bps"),
+    _Column("matches", _MATCH, "team_size"),
+    _Column("payments", "kind || ':' || id", "amount", 1),
+    _Column("held_winnings", "'match:' || match_id || ':held:' || user_id", "amount", 1),
+    _Column("rollups", "account", "balance", -MAX_AMOUNT),
+    _Column("rollups", "account", "below_tx_number"),
 )
 
-
-def _each(select: str, *, money_only: bool) -> str:
-    """`select` for every column that holds an integer, in one statement."""
-    return " UNION ALL ".join(
-        Template(select).substitute(key=key, column=column, what=column.strip('"'), table=table, max_amount=MAX_AMOUNT)
-        for table, key, numbers, money in _COLUMNS
-        for column in (money if money_only else numbers + money)
-    )
-
-
 INTEGERS = (
+    # SQLite keeps in a column whatever it is given.
     Check(
         "amount-not-an-integer",
         "{row_name}",
         "Its {what} is the {kind} {value}.",
-        # SQLite keeps in a column whatever it is given.
-        _each(
-            "SELECT $key AS row_name, '$what' AS what, typeof($column) AS kind, CAST($column AS text) AS value"
-            " FROM $table WHERE typeof($column) <> 'integer'",
-            money_only=False,
+        " UNION ALL ".join(
+            f"SELECT {c.row} AS row_name, '{c.name}' AS what, typeof({c.name}) AS kind,"  # noqa: S608
+            f" CAST({c.name} AS text) AS value FROM {c.table} WHERE typeof({c.name}) <> 'integer'"
+            for c in _COLUMNS
         ),
         only="sqlite",
     ),
     Check(
-        "amount-too-large",
+        "amount-out-of-range",
         "{row_name}",
-        f"Its {{what}} is {{value}}, and nothing beyond {MAX_AMOUNT} can be.",
-        _each(
-            "SELECT $key AS row_name, '$what' AS what, $column AS value"
-            " FROM $table WHERE $column > $max_amount OR $column < -$max_amount",
-            money_only=True,
+        f"Its {{what}} is {{value}}, and must be between {{least}} and {MAX_AMOUNT}.",
+        " UNION ALL ".join(
+            f"SELECT {c.row} AS row_name, '{c.name}' AS what, {c.name} AS value, {c.least} AS least"  # noqa: S608
+            f" FROM {c.table} WHERE {c.name} < {c.least} OR {c.name} > {MAX_AMOUNT}"
+            for c in _COLUMNS
+            if c.least is not None
         ),
     ),
 )
@@ -361,7 +373,8 @@ MATCHES = (
             WHERE s.state = 'confirmed' AND $started
         ) AS both_sides GROUP BY match_id, team_id, user_id, seat_id HAVING sum(n) <> 0""",
         column="roster",
-        postgres="""SELECT match_id, team_id, user_id, seat_id, CASE WHEN sum(n) > 0 THEN 'roster' ELSE 'seats' END AS side
+        postgres="""SELECT match_id, team_id, user_id, seat_id,
+            CASE WHEN sum(n) > 0 THEN 'roster' ELSE 'seats' END AS side
         FROM (
             SELECT d.id AS match_id, t ->> 0 AS team_id, p ->> 0 AS user_id, p ->> 1 AS seat_id, 1 AS n
             FROM (SELECT m.id, $pg_roster AS roster FROM matches m WHERE $started) AS d
@@ -538,7 +551,8 @@ HELD = (
         WHERE (h.state = 'held') = (v.set_id IS NOT NULL)
             OR v.parts <> 2 OR v.amount <> h.amount OR v.currency <> h.currency
             OR coalesce(v.source, 'held:' || h.user_id) <> 'held:' || h.user_id
-            OR v.target <> CASE h.state WHEN 'released' THEN 'player:' || h.user_id ELSE 'house:fees' END""",
+            OR coalesce(v.target, '') <> CASE h.state WHEN 'released' THEN 'player:' || h.user_id
+                WHEN 'confiscated' THEN 'house:fees' ELSE '' END""",
     ),
     _check(
         "held-decision-of-nothing",

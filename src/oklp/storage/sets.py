@@ -16,31 +16,29 @@ import sqlalchemy as sa
 from oklp.storage.tx import Row, Tx
 
 
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def _element(value: Any) -> str:
     if value is None:
         return "NULL"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value)
+    return f'"{_escaped(value)}"' if isinstance(value, str) else str(value)
 
 
 def array(values: Sequence[Any]) -> str:
     """A PostgreSQL array literal of strings, integers, booleans and None.
 
-    A column of strings, the most frequent kind by far, is escaped as one text, joined by a character that PostgreSQL
-    has in no text: a call for each element would cost more than all else that is done about the row.
+    A column that is all strings or all integers is done in a few calls, whatever its length: one for each element would
+    cost more than all else that is done about the rows.
     """
-    if values and type(values[0]) is str and type(values[-1]) is str:
-        try:
-            joined = "\0".join(values)
-        except TypeError:  # some are None
-            joined = ""
-        if joined and joined.count("\0") == len(values) - 1:
-            if "\\" in joined:
-                joined = joined.replace("\\", "\\\\")
-            if '"' in joined:
-                joined = joined.replace('"', '\\"')
-            return '{"' + joined.replace("\0", '","') + '"}'
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {str}:
+        joined = "\0".join(values)  # a character that is in no text of PostgreSQL's
+        if joined.count("\0") == len(values) - 1:
+            return '{"' + _escaped(joined).replace("\0", '","') + '"}'
     return "{" + ",".join(map(_element, values)) + "}"
 
 

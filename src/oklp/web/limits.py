@@ -6,10 +6,10 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
-from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from limits import RateLimitItemPerMinute
 from oklp.errors import TooManyRequests
 from oklp.signing import hash_token
 from oklp.web.problems import problem
