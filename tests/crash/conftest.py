@@ -36,11 +36,11 @@ class Rig:
         self._database_url = database_url
         self._folder = folder
 
-    def add(self, *options: str, **env: str) -> Server:
+    def add(self, *options: str, wait: bool = True, **env: str) -> Server:
         server = Server(self._database_url, self._folder, more_env={**ENV, **env})
         server.more_env.setdefault("OKLP_PUBLIC_URL", self.servers[0].url if self.servers else server.url)
         self.servers.append(server)
-        return server.start(*options)
+        return server.start(*options, wait=wait)
 
     @property
     def nodes(self) -> list[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.crash.client import GAME, PLAYER, Client, new_session
+from tests.crash.database import rows
 from tests.crash.load import FEE_BPS, Load, Person, Played
 from tests.crash.receiver import Receiver, Told
 from tests.harness import Server
@@ -45,6 +46,7 @@ def prove(load: Load, server: Server, receiver: Receiver, *, granted: int = 0) -
     `granted` is play money that others have been given by the command line, minor units.
     """
     findings = asyncio.run(_inspect(load, receiver))
+    _check_attempts(findings, server, receiver)
     books = server.books()
     [totals] = books["totals"]
     paid_in = granted + sum(sum(each.deposits) - sum(each.withdrawals) for each in load.people)
@@ -71,6 +73,10 @@ async def _inspect(load: Load, receiver: Receiver) -> Findings:
         views: dict[str, dict[str, Any]] = {}
         for part in _parts(list(matches.values()), 16):
             views.update(await asyncio.gather(*(_end_of(client, each) for each in part)))
+        for told in receiver.log():
+            if told.match_id in matches:  # odd units go to those who are named first
+                for _, members in matches[told.match_id].teams:
+                    members.sort(key=told.roster.index)
         for match_id, view in views.items():
             await _check_match(findings, client, matches[match_id], view)
         for person in load.people:
@@ -263,6 +269,15 @@ def _told_wrong(played: Played, views: dict[str, dict[str, Any]], told: list[Tol
             yield f"{which} is aborted, and was not called off: {said}"
         elif min(each.number for each in deletes) < max(each.number for each in puts):
             yield f"{which} was called off before it was told: {said}"
+
+
+def _check_attempts(findings: Findings, server: Server, receiver: Receiver) -> None:
+    """Every request was an attempt that had been recorded first; two nodes never made the same one."""
+    came = Counter(each.webhook_id for each in receiver.log())
+    made = dict(rows(server.database_url, "SELECT id, attempts FROM deliveries"))
+    for webhook_id, count in came.items():
+        attempts = made.get(webhook_id, 0)
+        findings.check(count <= attempts, f"delivery {webhook_id} came {count} times, with {attempts} attempts")
 
 
 async def _check_events(findings: Findings, load: Load, views: dict[str, dict[str, Any]]) -> None:

@@ -34,7 +34,10 @@ DELETE_MOODS = ("200",) * 6 + ("500", "500", "hang")
 
 @dataclass(frozen=True)
 class Told:
-    """One request. `answer` is what the receiver made up its mind to do, noted before it did it."""
+    """One request. `answer` is what the receiver made up its mind to do, noted before it did it.
+
+    `roster` are the players, in the order in which the platform named them.
+    """
 
     number: int
     at: float
@@ -42,6 +45,7 @@ class Told:
     method: str
     match_id: str
     webhook_id: str
+    roster: list[str]
     answer: str
 
     @property
@@ -118,11 +122,12 @@ class _Process:
 
     async def told(self, temper: str, method: str, headers: dict[str, str], body: bytes) -> int:
         """Returns the status to answer with, 0 for none."""
-        match_id = json.loads(body)["match_id"]
+        match = json.loads(body)
+        match_id, roster = match["match_id"], [each["id"] for each in match["participants"]]
         mood = self._mood(temper, method, match_id)
         async with self._changed:
             number = len(self._log)
-            self._log.append(Told(number, time.time(), temper, method, match_id, headers["webhook-id"], mood))
+            self._log.append(Told(number, time.time(), temper, method, match_id, headers["webhook-id"], roster, mood))
             self._changed.notify_all()
         if mood == "late":
             await asyncio.sleep(LATE_SECONDS)

@@ -20,7 +20,7 @@ from tests.harness import PLAYER
 def test_commands_are_noticed(rig: Rig, receiver: Receiver, seed: int) -> None:
     server = rig.add()
     before = kids(server.url)
-    with Load(rig.nodes, receiver, seed) as load:
+    with Load(rig.nodes, receiver, seed, tables=4) as load:
         load.wait_for_answers(50)
         server.cli("player", "create", "--username", "latecomer", "--password", "correct horse", "--balance", "1234")
         out = server.folder / "late.json"

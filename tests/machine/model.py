@@ -136,7 +136,7 @@ class Match:
 
     def roster(self) -> list[tuple[str, ...]]:
         """Members of each team, in the order of their seats."""
-        taken = sorted((seat for seat in self.seats if seat.state in TAKEN), key=lambda seat: seat.slot or 0)
+        taken = [seat for seat in self.seats if seat.state in TAKEN]  # as they came
         return [tuple(seat.user_id for seat in taken if seat.team == team) for team in self.teams]
 
     @property

@@ -140,10 +140,16 @@ class Life(RuleBasedStateMachine):
         matches = aimed or self.model.matches
         return matches[-1 - back % len(matches)]
 
-    def _player(self, who: int, aim: bool, match: Match, *states: str) -> Player:
-        """Anybody; with `aim`, one of those who have such a seat in the match, if there are any."""
-        aimed = [seat.user_id for seat in match.seats if seat.state in states] if aim else []
-        return self.model.player(aimed[who % len(aimed)]) if aimed else self.model.players[who]
+    def _spot(self, who: int, back: int, aim: bool, status: str, *states: str) -> tuple[Player, Match]:
+        """Anybody and any match; with `aim`, one who has such a seat in a match of this status, if there is one."""
+        aimed = [
+            (self.model.player(seat.user_id), match)
+            for match in reversed(self.model.matches)
+            if aim and match.status == status
+            for seat in match.seats
+            if seat.state in states
+        ]
+        return aimed[(who + back) % len(aimed)] if aimed else (self.model.players[who], self._match(back))
 
     @staticmethod
     def _caller(player: Player) -> Caller:
@@ -284,8 +290,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims, invited=st.lists(people, min_size=1, max_size=2))
     def invite(self, who: int, back: int, aim: bool, invited: list[int]) -> None:
-        match = self._match(back, aim, "pending")
-        player = self._player(who, aim, match, *TAKEN)
+        player, match = self._spot(who, back, aim, "pending", *TAKEN)
         guests = [self.model.players[each] for each in invited]
         refusals = self.model.may_invite(player, match, guests)
         callers = [self._caller(guest) for guest in guests]
@@ -320,16 +325,14 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims)
     def decline(self, who: int, back: int, aim: bool) -> None:
-        match = self._match(back, aim, "pending")
-        player = self._player(who, aim, match, "invited")
+        player, match = self._spot(who, back, aim, "pending", "invited")
         if self._ask(self.model.may_decline(player, match), self.world.decline, self._caller(player), match.match_id):
             self.model.decline(player, match)
 
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims)
     def leave(self, who: int, back: int, aim: bool) -> None:
-        match = self._match(back, aim, "pending")
-        player = self._player(who, aim, match, *TAKEN)
+        player, match = self._spot(who, back, aim, "pending", *TAKEN)
         if self._ask(self.model.may_leave(player, match), self.world.leave, self._caller(player), match.match_id):
             self.model.leave(player, match, self.world.now)
 
@@ -346,15 +349,12 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims)
     def confirm(self, who: int, back: int, aim: bool) -> None:
-        match = self._match(back, aim, "pending")
-        self._confirm([(self._player(who, aim, match, "joined"), match)])
+        self._confirm([self._spot(who, back, aim, "pending", "joined")])
 
     @precondition(lambda self: self.model.matches)
     @rule(jobs=st.lists(st.tuples(people, newest), min_size=2, max_size=6), aim=aims)
     def confirm_several(self, jobs: list[tuple[int, int]], aim: bool) -> None:
-        matches = [self._match(back, aim, "pending") for _, back in jobs]
-        players = [self._player(who, aim, match, *TAKEN) for (who, _), match in zip(jobs, matches, strict=True)]
-        self._confirm(list(zip(players, matches, strict=True)))
+        self._confirm([self._spot(who, back, aim, "pending", *TAKEN) for who, back in jobs])
 
     def _confirm(self, jobs: Sequence[tuple[Player, Match]]) -> None:
         """In one transaction, decided in order."""
@@ -460,8 +460,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims, platform=st.sampled_from(["browser", "browser", "steam"]))
     def launch(self, who: int, back: int, aim: bool, platform: str) -> None:
-        match = self._match(back, aim, "live")
-        player = self._player(who, aim, match, *TAKEN)
+        player, match = self._spot(who, back, aim, "live", *TAKEN)
         refusals: Refusals = set() if match.holds(player.user_id) else {NotFound}
         if not refusals and (match.status != "live" or match.due_at <= self.world.now):
             refusals.add(WrongState)
@@ -590,9 +589,10 @@ class Life(RuleBasedStateMachine):
 
     # --- operators ---
 
-    @rule(who=people)
-    def suspend_or_reinstate_a_player(self, who: int) -> None:
-        player = self.model.players[who]
+    @precondition(lambda self: self.model.matches)
+    @rule(who=people, aim=aims)
+    def suspend_or_reinstate_a_player(self, who: int, aim: bool) -> None:
+        player, _ = self._spot(who, 0, aim, "live", *TAKEN)
         if not player.active:
             self.world.reinstate(self._caller(player))
             player.active = True

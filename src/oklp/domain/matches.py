@@ -219,10 +219,10 @@ class Lobby:
         return confirmed == len(self.team_ids) * self.team_size
 
     def roster(self) -> list[list[object]]:
-        """The frozen roster, `[[team_id, [[user_id, seat_id], …]], …]`: teams in order, members by slot."""
+        """The frozen roster, `[[team_id, [[user_id, seat_id], …]], …]`: teams in order, members as they came."""
         frozen: list[list[object]] = []
         for team_id in self.team_ids:
-            members = sorted(self.taken(team_id), key=lambda seat: seat.slot if seat.slot is not None else -1)
+            members = sorted(self.taken(team_id), key=lambda seat: seat.position)
             frozen.append([team_id, [[seat.user_id, seat.id] for seat in members]])
         return frozen
 

@@ -45,7 +45,9 @@ def match(
     outcome = json.loads(new.get("outcome", row.outcome) or "{}")
     teams = {team["id"]: team for team in outcome.get("teams", ())}
     scores = outcome.get("scores", {})
-    latest = {each.user_id: each for each in seats}  # a player who came back is shown once, in the last seat
+    # A player who came back is shown once, in the last seat; members stand in the order of their coming, as in payouts.
+    latest = {each.user_id: each for each in sorted(seats, key=lambda each: each.position)}
+    members = sorted(latest.values(), key=lambda each: each.position)
     shares = row.prize_shares_bps
     return contract.Match(
         match_id=row.id,
@@ -67,7 +69,7 @@ def match(
                         state=each.state,
                         score=scores.get(each.user_id),
                     )
-                    for each in latest.values()
+                    for each in members
                     if each.team_id == team_id
                 ],
                 score=teams.get(team_id, {}).get("score"),
@@ -102,7 +104,7 @@ def game_match(row: Any, seats: Sequence[Seat]) -> contract.GameMatch:
     team_ids = json.loads(row.team_ids)
     taken = sorted(
         (each for each in seats if each.state in rules.TAKEN),
-        key=lambda each: (team_ids.index(each.team_id), each.slot if each.slot is not None else -1),
+        key=lambda each: (team_ids.index(each.team_id), each.position),
     )
     return contract.GameMatch(
         match_id=row.id,

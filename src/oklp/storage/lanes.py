@@ -292,6 +292,7 @@ class Lane:
                 batch[0].outcome = batch[0].fn(tx, *batch[0].args)
             else:
                 self._run_each(tx, batch)
+            tx.flush()
             self._sessions.commit(connection, tx.topics, set_based)
         except BaseException as error:
             self._undo(connection, error, set_based)

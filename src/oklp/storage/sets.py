@@ -70,7 +70,7 @@ def insert_rows(
         return
     sql = _insert_sql(table, columns, tx.postgres, ignore)
     if tx.postgres:
-        tx.driver(sql, tuple(array(column) for column in zip(*rows, strict=True)))
+        tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
     else:
         tx.driver_many(sql, rows)
 
@@ -111,7 +111,7 @@ def update_rows(
         return
     sql = _update_sql(table, columns, adds, keys, tx.postgres)
     if tx.postgres:
-        tx.driver(sql, tuple(array(column) for column in zip(*rows, strict=True)))
+        tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
     else:
         tx.driver_many(sql, rows)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +20,12 @@ class Tx:
 
     `number` orders transactions by commit (see `engine`). After the commit, `topics` wake whoever waits on any node,
     and `handoffs` go to the listeners of this process alone.
+
+    On PostgreSQL writes that give no answer wait for the next statement that does, or for the end, and then go to the
+    database as one: for a small set, the way there and back costs more than the write.
     """
 
-    __slots__ = ("connection", "handoffs", "number", "postgres", "topics")
+    __slots__ = ("_later", "_tables", "connection", "handoffs", "number", "postgres", "topics")
 
     def __init__(self, connection: sa.Connection, number: int) -> None:
         self.connection = connection
@@ -28,24 +33,47 @@ class Tx:
         self.postgres = connection.dialect.name == "postgresql"
         self.topics: set[str] = set()
         self.handoffs: list[Any] = []
+        self._later: list[tuple[str, Sequence[Any]]] = []
+        self._tables: set[str] = set()
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
         """Run a Core statement; `parameters` is a mapping, or a list of mappings for many rows."""
+        self.flush()
         return self.connection.execute(statement, parameters)
 
     def rows(self, statement: sa.Executable, parameters: Any = None) -> Sequence[Row]:
-        return self.connection.execute(statement, parameters).all()
+        return self.execute(statement, parameters).all()
 
     def row(self, statement: sa.Executable, parameters: Any = None) -> Row | None:
-        return self.connection.execute(statement, parameters).first()
+        return self.execute(statement, parameters).first()
 
     def driver(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sa.CursorResult[*tuple[Any, ...]]:
         """Run SQL as the driver takes it: for the few hot statements that exist once for each database."""
+        self.flush()
         return self.connection.exec_driver_sql(sql, tuple(parameters) if isinstance(parameters, list) else parameters)
 
     def driver_many(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         if rows:
+            self.flush()
             self.connection.exec_driver_sql(sql, rows)
+
+    def driver_later(self, table: str, sql: str, parameters: Sequence[Any]) -> None:
+        """Write to `table` as `driver` would, with the next `flush`. PostgreSQL only, and nothing returned."""
+        if table in self._tables:
+            self.flush()  # parts of one statement do not see each other's rows
+        self._later.append((sql, parameters))
+        self._tables.add(table)
+
+    def flush(self) -> None:
+        """Send what waits. Raises what the database has against it."""
+        if self._later:
+            statements, parameters = zip(*self._later, strict=True)
+            self._forget()
+            self.connection.exec_driver_sql(_as_one(statements), tuple(itertools.chain(*parameters)))
+
+    def _forget(self) -> None:
+        self._later.clear()
+        self._tables.clear()
 
     def notify(self, topic: str) -> None:
         """Wake whoever waits for `topic`, on this node and the others, once the commit is on disk."""
@@ -54,12 +82,15 @@ class Tx:
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside is undone alone; the error goes on."""
+        self.flush()
         self.connection.exec_driver_sql("SAVEPOINT oklp")
         topics = set(self.topics)
         handoffs = len(self.handoffs)
         try:
             yield
+            self.flush()
         except BaseException:
+            self._forget()
             if self.connection.invalidated:
                 raise  # it went with the transaction: do not hide why
             self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT oklp")
@@ -72,7 +103,18 @@ class Tx:
     @contextlib.contextmanager
     def refusing(self, refusal: OklpError) -> Iterator[None]:
         """Turn the database's no (a UNIQUE or CHECK) into `refusal`. The enclosing job must not go on after it."""
+        self.flush()
         try:
             yield
+            self.flush()
         except sa.exc.IntegrityError as error:
             raise refusal from error
+
+
+@functools.cache
+def _as_one(statements: tuple[str, ...]) -> str:
+    """Writes to different tables as one statement, the last of them in front of the others."""
+    *before, last = statements
+    if not before:
+        return last
+    return f"WITH {', '.join(f'w{n} AS ({sql})' for n, sql in enumerate(before))} {last}"
