@@ -55,8 +55,8 @@ _TEXTS = f"""
     FROM (SELECT {_MATCH} AS id, {_USERS[0]} AS u0, {_USERS[1]} AS u1) ids) k"""
 _SET = "'match:' || d.id || ':' || 'settle'"
 _HASH = "encode(sha256(convert_to(d.body, 'UTF8')), 'hex')"
-_POSTINGS = """LATERAL (VALUES (0, 'escrow:' || d.id, -1000), (1, 'house:' || 'fees', 50), (2, 'studio:' || '{studio}', 50),
-    (3, 'player:' || d.u0, 900)) AS p (n, account, amount)"""
+_POSTINGS = """LATERAL (VALUES (0, 'escrow:' || d.id, -1000), (1, 'house:' || 'fees', 50),
+    (2, 'studio:' || '{studio}', 50), (3, 'player:' || d.u0, 900)) AS p (n, account, amount)"""
 
 STEPS = (
     _NEXT

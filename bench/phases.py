@@ -16,6 +16,7 @@ from bench import load, seed
 from bench.load import Outcome, Plan
 from bench.process import Process
 from bench.seed import Seeded
+from oklp.signing import hash_token
 from oklp.storage.engine import connectable
 
 CONNECTIONS = 32
@@ -129,7 +130,7 @@ def ask_about_tokens(
 def write_token_file(path: Path, seeded: Seeded, public_key: str, numbers: range) -> None:
     """What `bench.plain` needs to answer `token-info` without a database."""
     tokens = {
-        seed.hash_token(seed.match_token(number, team)): {
+        hash_token(seed.match_token(number, team)): {
             "match_id": seed.match_id(number),
             "user_id": seed.members(number)[team],
             "match_status": "live",
@@ -177,8 +178,7 @@ def check_rows(seeded: Seeded, finished: set[int]) -> None:
         if len(results) != len(set(results)) or not ids <= set(results):
             wrong.append(f"{len(results)} results for {len(ids)} matches")
         settled = column("SELECT set_id FROM postings WHERE set_id LIKE 'match:%settle'")
-        for key in ids - {text[6:30] for text in settled}:
-            wrong.append(f"match {key} has no postings")
+        wrong.extend(f"match {key} has no postings" for key in ids - {text[6:30] for text in settled})
         if len(settled) != 4 * len(results):
             wrong.append(f"{len(settled)} postings settle {len(results)} matches")
         if sum(int(value) for value in column("SELECT coalesce(sum(amount), 0) FROM postings")) != 0:

@@ -40,7 +40,7 @@ class Process:
         self._arguments = arguments
         self._path = path
         self._environment = {**os.environ, **(environment or {})}
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self.ready_seconds = 0.0
 
     def __enter__(self) -> Self:

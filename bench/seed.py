@@ -1,8 +1,8 @@
 """A database with live matches to finish, by the same services that make them in life.
 
 Ids follow from a match's number by MD5: as scattered as random ones, and pgbench can name the same matches. Money goes
-through `services.ledger` alone, so that `oklp books verify` holds for the seeded database as for any other. The players are so
-many that matches finished side by side have no winner in common: no row is hot.
+through `services.ledger` alone, so that `oklp books verify` holds for the seeded database as for any other. The players
+are so many that matches finished side by side have no winner in common: no row is hot.
 """
 
 from __future__ import annotations

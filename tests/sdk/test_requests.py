@@ -67,7 +67,7 @@ def carry_out(replies: list[Answer | NoAnswer], policy: RetryPolicy = POLICY, ca
                 case Send():
                     reply = script.pop(0)
                 case Wait(seconds):
-                    reply = time.sleep(seconds)  # type: ignore[func-returns-value]
+                    reply = time.sleep(seconds)
     except StopIteration as end:
         return steps, end.value
     except SdkError as error:
