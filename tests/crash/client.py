@@ -22,6 +22,8 @@ TOKEN = "/auth/realms/oklp/protocol/openid-connect/token"
 REQUEST_SECONDS = 20
 PATIENCE_SECONDS = 90
 PAUSE_SECONDS = 0.05
+# People think, a little. Without it the clients would take the processors from servers that are starting again.
+THINKING_SECONDS = 0.03
 
 
 class GaveUp(Exception):
@@ -110,6 +112,8 @@ class Client:
             headers["Idempotency-Key"] = key
         until = time.monotonic() + PATIENCE_SECONDS
         unsure = False
+        if not twin:
+            await asyncio.sleep(self._rng.random() * THINKING_SECONDS)
         while time.monotonic() < until and not self.watch.hopeless:
             url = self._rng.choice(self._nodes) + path
             try:

@@ -61,6 +61,7 @@ class Receiver:
         self._seed = seed
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
+        self._http = httpx.Client(timeout=30, verify=False)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -74,6 +75,7 @@ class Receiver:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
+        self._http.close()
         self._process.communicate()  # closes its input, which ends it
 
     def url(self, temper: str) -> str:
@@ -94,8 +96,7 @@ class Receiver:
         self._ask("POST", "release")
 
     def _ask(self, method: str, what: str, **options: Any) -> httpx.Response:
-        options.setdefault("timeout", 30)
-        return httpx.request(method, f"http://127.0.0.1:{self._port}/control/{what}", **options).raise_for_status()
+        return self._http.request(method, f"http://127.0.0.1:{self._port}/control/{what}", **options).raise_for_status()
 
 
 # --- the process -----------------------------------------------------------------------------------------------------

@@ -66,13 +66,14 @@ def listening(player: PlayerClient) -> Iterator[threading.Event]:
 
 def await_closed(url: str) -> None:
     """Until connections are refused. Those that come in the moment before are cut or answered; either will do."""
-    while True:
-        try:
-            httpx.get(f"{url}/healthz")
-        except httpx.ConnectError:
-            return
-        except httpx.TransportError:
-            continue
+    with httpx.Client(base_url=url, headers={"Connection": "close"}) as http:
+        while True:
+            try:
+                http.get("/healthz")
+            except httpx.ConnectError:
+                return
+            except httpx.TransportError:
+                continue
 
 
 @sqlite
