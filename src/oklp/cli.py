@@ -186,6 +186,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if workers > 1:  # each process counts for itself; /metrics must tell of all
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
+        observability.configure_logging(level=settings.log_level)  # the parent tells of workers that die
     uvicorn.run(
         "oklp.cli:served_app",
         factory=True,
@@ -200,6 +201,8 @@ def serve(
         date_header=True,
         timeout_graceful_shutdown=max(settings.drain_seconds - 1, 1),  # the last second is for what is cut off then
         timeout_keep_alive=75,
+        # A worker cannot answer before it has started, and one that is killed for it will never have.
+        timeout_worker_healthcheck=30,
         backlog=2048,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
