@@ -71,6 +71,7 @@ def busy_day(world: World) -> Scene:
         world.report(sync, sync_result(match, [1, 2]))
     world.run(ledger.release_held, wins[1].match_id, dan.user_id, world.now)
     world.run(ledger.confiscate_held, wins[2].match_id, dan.user_id, world.now)
+    world.await_horizon()
     for account in world.run(housekeeping.accounts):
         world.run(housekeeping.roll_up, account)
     late = world.live(sync, [ann, bob], 80)

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -31,7 +32,7 @@ from oklp.services.webhooks import Recorded, Reply, Sending
 from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage import ledger as ledger_store
-from oklp.storage.engine import Database
+from oklp.storage.engine import Database, horizon
 from oklp.storage.events import Key
 from oklp.storage.tx import Row
 
@@ -42,6 +43,7 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+HORIZON_SECONDS = 60
 XTS = "XTS"
 
 signing_key = functools.cache(generate_key)
@@ -127,6 +129,7 @@ class World:
         self.settings = Settings(database_url=url, sandbox=True, secret_key=SecretStr("k" * 32), **settings)
         self.db = self._open()
         self.nodes = [self.db]
+        self._reader = self.db.engine.connect()
         self.handed_off: list[Sending] = []
         self.db.listen(lambda topics, handoffs: self.handed_off.extend(handoffs))
         self.vault = open_vault(self.settings)
@@ -150,6 +153,7 @@ class World:
         return there
 
     def close(self) -> None:
+        self._reader.close()
         for node in self.nodes:
             node.close()
 
@@ -361,11 +365,31 @@ class World:
     def expire(self) -> int:
         return self.run(matches.expire, self.settings, self.now, 1_000)
 
+    def await_horizon(self) -> None:
+        """Return when nothing that is under way hides a posting from a roll-up.
+
+        Transaction numbers are those of the whole PostgreSQL server: the databases of other tests count too.
+        """
+        newest = int(self.rows("SELECT max(tx_number) FROM postings")[0][0])
+        give_up_at = time.monotonic() + HORIZON_SECONDS
+        while self.run(horizon) <= newest:
+            if time.monotonic() > give_up_at:
+                open_ones = self.rows(
+                    "SELECT datname, state, query, now() - xact_start FROM pg_stat_activity"
+                    " WHERE backend_xid IS NOT NULL ORDER BY xact_start"
+                )
+                raise AssertionError(f"a transaction does not end: {open_ones}")
+            time.sleep(0.02)
+
     # --- what is in the database ---
 
     def rows(self, sql: str, **parameters: Any) -> Sequence[Row]:
-        with self.db.engine.connect() as connection:
-            return connection.execute(sa.text(sql), parameters).all()
+        """A parameter that is a list stands behind `IN`."""
+        statement = sa.text(sql)
+        for name, value in parameters.items():
+            if isinstance(value, list):
+                statement = statement.bindparams(sa.bindparam(name, expanding=True))
+        return self._reader.execute(statement, parameters).all()
 
     def count(self, table: str, where: str = "1 = 1", **parameters: Any) -> int:
         (row,) = self.rows(f"SELECT count(*) FROM {table} WHERE {where}", **parameters)

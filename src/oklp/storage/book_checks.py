@@ -30,17 +30,18 @@ class Check(NamedTuple):
     only: str = ""
 
 
+# The casts are for SQLite: it makes an index for a join only of columns that are known to be text.
 _LEDGER = """ledger AS NOT MATERIALIZED (
     SELECT set_id, account, currency, amount, tx_number, match_id,
-        substr(account, 1, strpos(account || ':', ':') - 1) AS kind,
-        substr(account, strpos(account || ':', ':') + 1) AS owner,
+        CAST(substr(account, 1, strpos(account || ':', ':') - 1) AS text) AS kind,
+        CAST(substr(account, strpos(account || ':', ':') + 1) AS text) AS owner,
         CASE WHEN match_id IS NOT NULL THEN 'match:' ELSE '' END
             || substr(tail, 1, strpos(tail || ':', ':') - 1) AS movement,
-        substr(tail, strpos(tail || ':', ':') + 1) AS member
+        CAST(substr(tail, strpos(tail || ':', ':') + 1) AS text) AS member
     FROM (
         SELECT set_id, account, currency, amount, tx_number,
-            CASE WHEN substr(set_id, 1, 6) = 'match:'
-                THEN substr(set_id, 7, strpos(substr(set_id, 7) || ':', ':') - 1) END AS match_id,
+            CAST(CASE WHEN substr(set_id, 1, 6) = 'match:'
+                THEN substr(set_id, 7, strpos(substr(set_id, 7) || ':', ':') - 1) END AS text) AS match_id,
             CASE WHEN substr(set_id, 1, 6) = 'match:'
                 THEN substr(set_id, 7 + strpos(substr(set_id, 7) || ':', ':')) ELSE set_id END AS tail
         FROM postings
@@ -52,7 +53,8 @@ def _moves(name: str, *movements: str) -> str:
     """The sets of some movements: from whom to whom, and how much. A sound one has two parts."""
     listed = ", ".join(f"'{movement}'" for movement in movements)
     return f"""{_LEDGER}, {name} AS (
-    SELECT set_id, min(match_id) AS match_id, min(member) AS member, min(currency) AS currency, count(*) AS parts,
+    SELECT set_id, CAST(min(match_id) AS text) AS match_id, CAST(min(member) AS text) AS member,
+        min(currency) AS currency, count(*) AS parts,
         max(CASE WHEN amount < 0 THEN account END) AS source, max(CASE WHEN amount > 0 THEN account END) AS target,
         max(amount) AS amount
     FROM ledger WHERE movement IN ({listed}) GROUP BY set_id
@@ -69,7 +71,7 @@ PIECES = {
     "payments": _moves("payment", "deposit", "withdrawal"),
     "grants": _moves("given", "grant"),
     "settlements": """settlement AS (
-    SELECT set_id, min(match_id) AS match_id,
+    SELECT set_id, CAST(min(match_id) AS text) AS match_id,
         CAST(-sum(CASE WHEN kind = 'escrow' THEN amount ELSE 0 END) AS bigint) AS pot,
         CAST(sum(CASE WHEN kind = 'house' THEN amount ELSE 0 END) AS bigint) AS platform,
         CAST(sum(CASE WHEN kind = 'studio' THEN amount ELSE 0 END) AS bigint) AS studio,
@@ -144,10 +146,14 @@ LEDGER = (
         "{set_id}",
         "It is not the id of any movement of money; {found} postings have it.",
         """WITH $ledger SELECT set_id, count(*) AS found FROM ledger
-        WHERE NOT CASE
-            WHEN movement IN ('deposit', 'withdrawal', 'grant') THEN member <> ''
-            WHEN movement IN ('match:hold', 'match:refund', 'match:held') THEN match_id <> '' AND member <> ''
-            WHEN movement = 'match:settle' THEN match_id <> '' AND set_id = 'match:' || match_id || ':settle'
+        WHERE NOT CASE movement
+            WHEN 'match:hold' THEN match_id <> '' AND member <> ''
+            WHEN 'match:settle' THEN match_id <> '' AND set_id = 'match:' || match_id || ':settle'
+            WHEN 'match:refund' THEN match_id <> '' AND member <> ''
+            WHEN 'match:held' THEN match_id <> '' AND member <> ''
+            WHEN 'deposit' THEN member <> ''
+            WHEN 'withdrawal' THEN member <> ''
+            WHEN 'grant' THEN member <> ''
             ELSE false END
         GROUP BY set_id""",
     ),
