@@ -17,9 +17,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from oklp.errors import Conflict, InvariantBroken
-from oklp.storage import engine, events, ledger, schema
+from oklp.storage import engine, events, ledger, migrations, schema
 from oklp.storage.engine import Database, Tx, connectable, horizon, inspect_database, migrate
 from oklp.storage.tx import Row
 from tests.storage.rig import LONG_SECONDS, NOW, add, outcome, stored, submit
@@ -296,6 +297,29 @@ def test_a_command_wakes_the_server_of_an_embedded_database(make_database: Any) 
     asyncio.run(main())
 
 
+def test_the_first_write_of_a_server_does_not_hide_a_command_s_write(
+    make_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks a command writes, and then the server itself: the newest operation is its own."""
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.5)
+    url = make_database("sqlite", migrated=True)
+
+    async def main() -> None:
+        with (
+            closing(Database(url, clock=lambda: NOW)) as database,
+            closing(Database(url, clock=lambda: NOW)) as command,
+        ):
+            ear = Ear(database)
+            await asyncio.sleep(0)
+            await command.write(tell, "theirs")
+            await database.write(tell, "ours")
+            heard = [await ear.next(), await ear.next()]
+            assert (set(engine.TOPICS), []) in heard
+            await ear.stop()
+
+    asyncio.run(main())
+
+
 # --- migrations ------------------------------------------------------------------------------------------------------
 
 MIGRATE = """
@@ -350,6 +374,11 @@ def test_of_two_modes_that_migrate_at_once_one_wins(database_url: str) -> None:
     for mode, (status, errors) in zip(modes, ends, strict=True):
         assert (status == 0) == (mode == winner)
         assert mode == winner or "Conflict" in errors
+
+
+def test_the_newest_revision_is_known_by_name() -> None:
+    script = ScriptDirectory.from_config(migrations.alembic_config())
+    assert script.get_heads() == [migrations.HEAD]
 
 
 def test_the_migrations_lead_to_the_schema(migrated_url: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from oklp.errors import Conflict, OklpError
 from oklp.storage import schema, sets
 from oklp.storage.engine import Database, Tx
 
@@ -141,3 +143,78 @@ def test_nothing_is_no_statement(database: Database) -> None:
         assert sets.select_in(tx, "SELECT id FROM deliveries WHERE id {in}", []) == []
 
     database.run(nothing)
+
+
+# --- writes that wait for one another (PostgreSQL) --------------------------------------------------------------------
+
+STUDIO = ("id", "name", "created_at")
+GAME = ("id", "studio_id", "name", "launch_urls", "settings", "vetting", "created_at")
+
+
+def studios(tx: Tx, *rows: tuple[str, str, int]) -> None:
+    sets.insert_rows(tx, schema.studios, STUDIO, list(rows))
+
+
+def game(tx: Tx, game_id: str, studio_id: str) -> None:
+    sets.insert_rows(tx, schema.games, GAME, [(game_id, studio_id, "", "{}", "{}", "draft", 1)])
+
+
+def rename(tx: Tx, name: str, studio_id: str) -> None:
+    sets.update_rows(tx, schema.studios, ("name",), ("id",), [(name, studio_id)])
+
+
+def test_a_statement_sees_the_writes_before_it(database: Database) -> None:
+    def work(tx: Tx) -> list[tuple[str, str]]:
+        studios(tx, ("a", "one", 1))
+        game(tx, "g", "a")
+        rename(tx, "two", "a")
+        rename(tx, tx.rows(sa.select(schema.studios.c.name))[0][0] + "+", "a")
+        studios(tx, ("b", "three", 1))
+        return [(row.id, row.name) for row in tx.rows(sa.select(schema.studios).order_by(schema.studios.c.id))]
+
+    assert database.run(work) == [("a", "two+"), ("b", "three")]
+    found = database.run_report(lambda tx: tx.rows(sa.select(schema.games.c.studio_id)))
+    assert [row[0] for row in found] == ["a"]
+
+
+def test_writes_that_still_wait_at_the_end_are_committed_with_the_rest(database: Database) -> None:
+    def both(tx: Tx, jobs: Sequence[str]) -> list[str | OklpError]:
+        studios(tx, *((job, "", 1) for job in jobs))
+        game(tx, "g", jobs[0])
+        return list(jobs)
+
+    assert database.run_set(both, "a") == "a"
+    assert database.run_report(lambda tx: [row[0] for row in tx.rows(sa.select(schema.games.c.studio_id))]) == ["a"]
+
+
+def test_what_waits_in_a_savepoint_is_undone_with_it(database: Database) -> None:
+    def work(tx: Tx) -> None:
+        studios(tx, ("a", "kept", 1))
+        with suppress(Conflict), tx.savepoint():
+            rename(tx, "lost", "a")
+            game(tx, "g", "a")
+            raise Conflict("no")
+        studios(tx, ("b", "kept", 1))
+
+    database.run(work)
+    names = database.run_report(lambda tx: [row[0] for row in tx.rows(sa.select(schema.studios.c.name))])
+    assert names == ["kept", "kept"]
+    assert database.run_report(lambda tx: tx.rows(sa.select(schema.games))) == []
+
+
+def test_the_database_s_no_is_turned_into_the_refusal_of_the_write_that_it_is_about(database: Database) -> None:
+    def work(tx: Tx) -> None:
+        studios(tx, ("a", "", 1))
+        with tx.refusing(Conflict("there already")):
+            studios(tx, ("a", "", 2))
+
+    def earlier_fault(tx: Tx) -> None:
+        game(tx, "g", "nobody")
+        with tx.refusing(Conflict("not this one")):
+            studios(tx, ("a", "", 1))
+
+    with pytest.raises(Conflict, match="there already"):
+        database.run(work)
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run(earlier_fault)
+    assert database.run_report(lambda tx: tx.rows(sa.select(schema.studios))) == []

@@ -23,7 +23,8 @@ import psycopg
 import sqlalchemy as sa
 
 from oklp.errors import Conflict, InvariantBroken, OklpError
-from oklp.storage import migrations
+from oklp.storage import driver, migrations
+from oklp.storage.checkpoints import LOG_PAGES, Checkpointer
 from oklp.storage.lanes import Job, Lane, LaneObserver
 from oklp.storage.tx import Tx
 
@@ -52,20 +53,30 @@ class SilentObserver:
     def retried(self, lane: str) -> None: ...
 
 
+def _path(url: str) -> str:
+    """The file of an SQLite URL."""
+    return url.removeprefix("sqlite:///")
+
+
 def connectable(url: str) -> sa.Engine:
     """An engine whose connections are in autocommit: lanes say BEGIN and COMMIT themselves.
 
     SQLite: WAL, `synchronous=FULL`, foreign keys, 30 s busy time-out. PostgreSQL: psycopg 3, bounded statements.
     """
     if url.startswith("sqlite:"):
-        path = url.removeprefix("sqlite:///")
+        path = _path(url)
         if path and path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(
             url,
             poolclass=sa.pool.NullPool,
             hide_parameters=True,  # they hold password hashes, and errors go to logs
-            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
+            connect_args={
+                "timeout": BUSY_TIMEOUT_MS / 1000,
+                "check_same_thread": False,
+                "isolation_level": None,
+                "cached_statements": 512,
+            },
             isolation_level="AUTOCOMMIT",
         )
         sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -98,6 +109,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     cursor.execute("PRAGMA cache_size=-16000")
     cursor.close()
 
@@ -124,7 +136,7 @@ class DatabaseState(NamedTuple):
 
 def inspect_database(url: str) -> DatabaseState:
     """Look without changing anything (a missing SQLite file stays missing)."""
-    if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:///")).exists():
+    if url.startswith("sqlite:") and not Path(_path(url)).exists():
         return DatabaseState(initialised=False, current=False, sandbox=None)
     engine = connectable(url)
     try:
@@ -180,13 +192,11 @@ class _WriteSessions:
         self._wake = wake
         self._node = node
         if engine.dialect.name == "postgresql":
-            self._begin = "BEGIN"
             self._claim = (
                 "INSERT INTO operations (number, id, at) SELECT pg_current_xact_id()::text::bigint + tx_number_offset,"
                 " %(id)s, %(at)s FROM platform ON CONFLICT (id) DO NOTHING RETURNING number"
             )
         else:
-            self._begin = "BEGIN IMMEDIATE"
             self._claim = (
                 "INSERT INTO operations (number, id, at) SELECT coalesce(max(number), 0) + 1, :id, :at FROM operations"
                 " WHERE true ON CONFLICT (id) DO NOTHING RETURNING number"
@@ -194,6 +204,7 @@ class _WriteSessions:
         # SQLite: the newest number claimed here. Others' commits show as numbers that this process did not give.
         self.newest = 0
         self._newest_before = 0
+        self.after_commit: Callable[[], None] | None = None
 
     def connect(self) -> sa.Connection:
         connection = self._engine.connect()
@@ -208,10 +219,14 @@ class _WriteSessions:
 
     def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
         self._newest_before = self.newest
-        connection.exec_driver_sql(self._begin)
-        claimed = connection.exec_driver_sql(self._claim, {"id": operation_id, "at": self._clock()}).first()
-        if claimed is not None:
-            number = int(claimed[0])
+        given = {"id": operation_id, "at": self._clock()}
+        if connection.dialect.name == "postgresql":
+            claimed = driver.run_script(connection, f"BEGIN; {self._claim}", given)
+        else:
+            driver.execute(connection, "BEGIN IMMEDIATE")
+            claimed = driver.fetch(connection, self._claim, given)
+        if claimed:
+            number = int(claimed[0][0])
             if connection.dialect.name == "sqlite":
                 self._notice(number)
             return number
@@ -220,7 +235,7 @@ class _WriteSessions:
         return None
 
     def _notice(self, number: int) -> None:
-        if 0 < self.newest < number - 1:
+        if self.newest < number - 1:  # before the first claim here, nobody knows whose the numbers are
             self._wake(set(TOPICS), ())
         self.newest = number
 
@@ -229,16 +244,18 @@ class _WriteSessions:
             # PostgreSQL would answer COMMIT by rolling back, and not call it an error.
             raise InvariantBroken("a use case went on after a statement of its had failed")
         if topics and connection.dialect.name == "postgresql":
+            # Node and topics are our own words, so they can stand in the text; both statements go in one message.
             payload = f"{self._node} {' '.join(sorted(topics))}"
-            connection.exec_driver_sql(
-                "SELECT pg_notify(%(channel)s, %(payload)s)", {"channel": CHANNEL, "payload": payload}
-            )
-        connection.exec_driver_sql("COMMIT")
+            driver.run_script(connection, f"SELECT pg_notify('{CHANNEL}', '{payload}'); COMMIT")
+        else:
+            driver.execute(connection, "COMMIT")
+            if self.after_commit is not None:
+                self.after_commit()
 
     def rollback(self, connection: sa.Connection, set_based: bool) -> None:
         self.newest = self._newest_before  # another process may be given the number now
         if not (connection.dialect.name == "sqlite" and not _in_transaction(connection)):
-            connection.exec_driver_sql("ROLLBACK")
+            driver.execute(connection, "ROLLBACK")
 
     def committed(self, topics: set[str], handoffs: list[Any]) -> None:
         self._wake(topics, handoffs)
@@ -280,8 +297,8 @@ def _in_transaction(connection: sa.Connection) -> bool:
 
 
 def _has_failed(connection: sa.Connection) -> bool:
-    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    return driver.pgconn.transaction_status == psycopg.pq.TransactionStatus.INERROR
+    session = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    return session.pgconn.transaction_status == psycopg.pq.TransactionStatus.INERROR
 
 
 _OPERATION = sa.text("SELECT number FROM operations WHERE id = :id")
@@ -347,6 +364,10 @@ class Database:
         self.browse_lane = lane("browse", _ReadSessions(self.engine))
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
         self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane)
+        self._checkpointer = None if self.postgres else Checkpointer(_path(url))
+        if self._checkpointer is not None:
+            self._write_sessions.after_commit = self._checkpointer.commit_happened
+            self._checkpointer.start()
         for each in self._lanes:
             each.start()
 
@@ -387,7 +408,7 @@ class Database:
 
     async def _watch_sqlite(self) -> None:
         """Look for operations that this process did not do: each of ours would wake everybody for nothing."""
-        connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=1)
+        connection = sqlite3.connect(_path(self.url), timeout=1)
         try:
             seen = None
             while True:
@@ -463,6 +484,8 @@ class Database:
             closer.start()
         for closer in closers:
             closer.join()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         self.engine.dispose()
 
 

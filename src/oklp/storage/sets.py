@@ -1,19 +1,24 @@
 """Set-based statements: many rows in one go, the same call for both databases.
 
-SQLite runs a prepared statement a row, in C. PostgreSQL gets one statement with an array a column, which costs a round
-trip instead of one a row. Arrays are sent as literals: the driver would type every element of a list by itself.
+PostgreSQL gets one statement with an array a column, which costs a round trip instead of one a row. Arrays are sent as
+literals: the driver would type every element of a list by itself. SQLite gets statements for many rows as well: each
+that is run lets go of the interpreter and waits to have it back, and under load others are in line for it.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from oklp.storage.tx import Row, Tx
+
+# Rows of one statement of SQLite.
+PARTS = (64, 16, 4, 1)
 
 
 def _escaped(text: str) -> str:
@@ -53,11 +58,12 @@ def _quoted(names: Sequence[str]) -> list[str]:
 
 
 @functools.cache
-def _insert_sql(table: sa.Table, columns: tuple[str, ...], postgres: bool, ignore: bool) -> str:
+def _insert_sql(table: sa.Table, columns: tuple[str, ...], ignore: bool, rows: int | None) -> str:
+    """For so many rows of SQLite; None: for PostgreSQL."""
     names = ", ".join(_quoted(columns))
     tail = " ON CONFLICT DO NOTHING" if ignore else ""
-    if not postgres:
-        return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(columns))}){tail}"  # noqa: S608
+    if rows is not None:
+        return f"INSERT INTO {table.name} ({names}) {_values(len(columns), rows)}{tail}"
     arrays = ", ".join(f"%s::{_pg_type(table.c[name])}" for name in columns)
     return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}){tail}"  # noqa: S608
 
@@ -68,30 +74,31 @@ def insert_rows(
     """Insert rows given as tuples in the order of `columns`. `ignore` leaves existing rows as they are."""
     if not rows:
         return
-    sql = _insert_sql(table, columns, tx.postgres, ignore)
     if tx.postgres:
+        sql = _insert_sql(table, columns, ignore, None)
         tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
-    else:
-        tx.driver_many(sql, rows)
+        return
+    for part in _parts(rows):
+        tx.driver_run(_insert_sql(table, columns, ignore, len(part)), tuple(itertools.chain.from_iterable(part)))
 
 
 @functools.cache
 def _update_sql(
-    table: sa.Table, columns: tuple[str, ...], adds: tuple[str, ...], keys: tuple[str, ...], postgres: bool
+    table: sa.Table, columns: tuple[str, ...], adds: tuple[str, ...], keys: tuple[str, ...], rows: int | None
 ) -> str:
+    """For so many rows of SQLite; None: for PostgreSQL."""
     name = table.name
-    if not postgres:
-        parts = [f'"{c}" = ?' for c in columns] + [f'"{c}" = "{c}" + ?' for c in adds]
-        where = " AND ".join(f'"{k}" = ?' for k in keys)
-        return f"UPDATE {name} SET {', '.join(parts)} WHERE {where}"  # noqa: S608
-    parts = [f'"{c}" = d."{c}"' for c in columns] + [f'"{c}" = {name}."{c}" + d."{c}"' for c in adds]
     every = columns + adds + keys
-    arrays = ", ".join(f"%s::{_pg_type(table.c[c])}" for c in every)
-    where = " AND ".join(f'{name}."{k}" = d."{k}"' for k in keys)
-    return (
-        f"UPDATE {name} SET {', '.join(parts)}"  # noqa: S608
-        f" FROM unnest({arrays}) AS d ({', '.join(_quoted(every))}) WHERE {where}"
-    )
+    if rows is not None:
+        given = {column: f"d.column{n}" for n, column in enumerate(every, 1)}
+        source = f"({_values(len(every), rows)}) AS d"
+    else:
+        given = {column: f'd."{column}"' for column in every}
+        arrays = ", ".join(f"%s::{_pg_type(table.c[c])}" for c in every)
+        source = f"unnest({arrays}) AS d ({', '.join(_quoted(every))})"
+    parts = [f'"{c}" = {given[c]}' for c in columns] + [f'"{c}" = {name}."{c}" + {given[c]}' for c in adds]
+    where = " AND ".join(f'{name}."{k}" = {given[k]}' for k in keys)
+    return f"UPDATE {name} SET {', '.join(parts)} FROM {source} WHERE {where}"  # noqa: S608
 
 
 def update_rows(
@@ -109,18 +116,36 @@ def update_rows(
     """
     if not rows:
         return
-    sql = _update_sql(table, columns, adds, keys, tx.postgres)
     if tx.postgres:
+        sql = _update_sql(table, columns, adds, keys, None)
         tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
-    else:
-        tx.driver_many(sql, rows)
+        return
+    for part in _parts(rows):
+        tx.driver_run(_update_sql(table, columns, adds, keys, len(part)), tuple(itertools.chain.from_iterable(part)))
+
+
+def _values(columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"
+
+
+def _parts(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows in parts of a few sizes, so that there are few different statements to keep prepared."""
+    start = 0
+    for size in PARTS:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
 
 
 def select_in(tx: Tx, sql: str, values: Sequence[Any]) -> Sequence[Row]:
     """Run `sql`, in which `{in}` stands for "is one of `values`" (strings), once for each database."""
-    if tx.postgres:
-        return tx.driver(sql.replace("{in}", "= ANY(%s::text[])"), (array(values),)).all()
-    return tx.driver(
-        sql.replace("{in}", "IN (SELECT value FROM json_each(?))").replace(" FOR UPDATE", ""),
-        (json.dumps(list(values)),),
-    ).all()
+    wanted = array(values) if tx.postgres else json.dumps(list(values))
+    return tx.fetch(_select_sql(sql, tx.postgres), (wanted,))
+
+
+@functools.cache
+def _select_sql(sql: str, postgres: bool) -> str:
+    if postgres:
+        return sql.replace("{in}", "= ANY(%s::text[])")
+    return sql.replace("{in}", "IN (SELECT value FROM json_each(?))").replace(" FOR UPDATE", "")

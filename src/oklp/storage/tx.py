@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from oklp.errors import OklpError
+from oklp.storage import driver
 
 Row = sa.Row[*tuple[Any, ...]]
 
@@ -52,10 +53,15 @@ class Tx:
         self.flush()
         return self.connection.exec_driver_sql(sql, tuple(parameters) if isinstance(parameters, list) else parameters)
 
-    def driver_many(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        if rows:
-            self.flush()
-            self.connection.exec_driver_sql(sql, rows)
+    def driver_run(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Run a hot write, as the driver takes it."""
+        self.flush()
+        driver.execute(self.connection, sql, parameters)
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
+        """The rows of a hot query, as the driver takes it."""
+        self.flush()
+        return driver.fetch(self.connection, sql, parameters)
 
     def driver_later(self, table: str, sql: str, parameters: Sequence[Any]) -> None:
         """Write to `table` as `driver` would, with the next `flush`. PostgreSQL only, and nothing returned."""
@@ -69,7 +75,7 @@ class Tx:
         if self._later:
             statements, parameters = zip(*self._later, strict=True)
             self._forget()
-            self.connection.exec_driver_sql(_as_one(statements), tuple(itertools.chain(*parameters)))
+            driver.execute(self.connection, _as_one(statements), tuple(itertools.chain(*parameters)))
 
     def _forget(self) -> None:
         self._later.clear()

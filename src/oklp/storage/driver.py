@@ -1,0 +1,80 @@
+"""Hot statements by the driver itself: SQLAlchemy's part of a prepared statement costs more than the driver's.
+
+Errors come out as SQLAlchemy's, so that lanes and refusals need not know which way a statement went.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import psycopg
+import sqlalchemy as sa
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+def execute(connection: sa.Connection, sql: str, parameters: Parameters = ()) -> Any:
+    """Run SQL as the driver takes it; returns the driver's cursor. Raises `sqlalchemy.exc.DBAPIError`."""
+    try:
+        return _driver(connection).execute(sql, parameters)
+    except Exception as error:
+        _fail(connection, sql, error)
+
+
+def run_script(connection: sa.Connection, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    """PostgreSQL: several statements in one message, which saves the way there and back for all but one.
+
+    Returns the rows of the last. Raises `sqlalchemy.exc.DBAPIError`.
+    """
+    try:
+        cursor = psycopg.ClientCursor(_driver(connection))
+        cursor.execute(sql.encode(), parameters, prepare=False)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+    except Exception as error:
+        _fail(connection, sql, error)
+
+
+def fetch(connection: sa.Connection, sql: str, parameters: Parameters = ()) -> list[Any]:
+    """All rows, each a tuple with its columns as attributes: what of SQLAlchemy's rows anybody uses."""
+    try:
+        cursor = _driver(connection).execute(sql, parameters)
+        rows = cursor.fetchall()
+    except Exception as error:
+        _fail(connection, sql, error)
+    if connection.dialect.name == "postgresql":
+        result = cursor.pgresult  # `description` would make an object of each column
+        names = tuple([result.fname(n) for n in range(result.nfields)])
+    else:
+        names = tuple([column[0] for column in cursor.description])
+    return list(map(_row_maker(names), rows))
+
+
+def _driver(connection: sa.Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+@functools.cache
+def _row_maker(names: tuple[str | bytes, ...]) -> Callable[[Sequence[Any]], Any]:
+    texts = [name.decode() if isinstance(name, bytes) else name for name in names]
+    row_type: Any = namedtuple("Row", texts, rename=True)  # type: ignore[misc]
+    make: Callable[[Sequence[Any]], Any] = row_type._make
+    return make
+
+
+def _fail(connection: sa.Connection, sql: str, error: Exception) -> NoReturn:
+    """Raise a driver's error as SQLAlchemy's; a connection that it ended is invalidated."""
+    dialect = connection.dialect
+    base = dialect.loaded_dbapi.Error
+    if not isinstance(error, base):
+        raise error
+    lost = dialect.is_disconnect(error, _driver(connection), None)
+    if lost:
+        connection.invalidate(error)
+    raise sa.exc.DBAPIError.instance(
+        sql, None, error, base, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+    ) from error
