@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -95,8 +96,13 @@ class Process:
         times = self.process.cpu_times()
         return times.user + times.system
 
-    def memory_mb(self) -> float:
-        """Resident memory now, in units of 10^6 bytes."""
+    def peak_memory_mb(self) -> float:
+        """The most resident memory so far, in units of 10^6 bytes; where the system does not tell, what it is now."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if status.exists():
+            found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+            if found is not None:
+                return int(found.group(1)) * 1024 / 1e6
         return float(self.process.memory_info().rss) / 1e6
 
 
@@ -105,7 +111,7 @@ def platform(database_url: str, data_dir: str, port: int) -> Process:
     return Process(
         ["-m", "oklp.cli", "serve", "--sandbox", "--port", str(port), "--database-url", database_url],
         port,
-        "/healthz",
+        "/readyz",
         {"OKLP_DATA_DIR": data_dir, "OKLP_PUBLIC_URL": f"http://127.0.0.1:{port}", "OKLP_LOG_LEVEL": "warning"},
     )
 

@@ -32,6 +32,7 @@ ENTRY_FEE = 500
 CURRENCY = "XTS"
 RESULTS_DUE_SECONDS = 30 * 24 * 3600
 CHUNK = 1_000
+MATCHES_A_MILLISECOND = 4
 
 
 def match_id(number: int) -> str:
@@ -95,7 +96,8 @@ def seed(settings: Settings, webhook_url: str, matches: int, with_tokens: int) -
         now = wall_clock()
         db.run(_players, now)
         for first in range(0, matches, CHUNK):
-            db.run(_matches, game, range(first, min(first + CHUNK, matches)), now)
+            # One after the other, the last of them now, as matches come.
+            db.run(_matches, game, range(first, min(first + CHUNK, matches)), now - matches // MATCHES_A_MILLISECOND)
         db.run(_tokens, game, range(matches - with_tokens, matches), now)
         # What autovacuum does in time: without it the first plans would be made for empty tables.
         with db.engine.connect() as connection:
@@ -136,7 +138,7 @@ def _players(tx: Tx, now: int) -> None:
 
 
 def _matches(tx: Tx, game: Game, numbers: Sequence[int], now: int) -> None:
-    same = _same_for_all(game, now)
+    same = _same_for_all(game)
     rows: list[tuple[object, ...]] = []
     seats: list[tuple[object, ...]] = []
     holds = []
@@ -144,11 +146,14 @@ def _matches(tx: Tx, game: Game, numbers: Sequence[int], now: int) -> None:
         key, users = match_id(number), members(number)
         teams = [team_id(number, team) for team in range(2)]
         roster = [[teams[team], [[user, seat_id(number, team)]]] for team, user in enumerate(users)]
-        rows.append((key, *same.values(), users[0], json.dumps(teams), json.dumps(roster)))
+        made_at = now + number // MATCHES_A_MILLISECOND
+        times = (made_at, made_at + 86_400_000, made_at, made_at + RESULTS_DUE_SECONDS * 1000)
+        rows.append((key, *same.values(), *times, users[0], json.dumps(teams), json.dumps(roster)))
         for team, user in enumerate(users):
             seats.append((seat_id(number, team), key, user, teams[team], 0, "confirmed", team, now))
             holds.append(books.hold(key, seat_id(number, team), user, ENTRY_FEE, CURRENCY))
-    columns = ("id", *same, "created_by", "team_ids", "roster")
+    times_of = ("created_at", "starts_by", "started_at", "results_due_at")
+    columns = ("id", *same, *times_of, "created_by", "team_ids", "roster")
     sets.insert_rows(tx, schema.matches, columns, rows)
     match_store.insert_seats(tx, seats)
     ledger.lock(tx, {user for number in numbers for user in members(number)})
@@ -156,7 +161,7 @@ def _matches(tx: Tx, game: Game, numbers: Sequence[int], now: int) -> None:
     match_store.pay_in(tx, [(amount, key) for key, amount in sorted(escrows.items())])
 
 
-def _same_for_all(game: Game, now: int) -> dict[str, object]:
+def _same_for_all(game: Game) -> dict[str, object]:
     """Columns of a live match with an entry fee and the default rules."""
     return {
         "game_id": game.game_id,
@@ -174,10 +179,6 @@ def _same_for_all(game: Game, now: int) -> dict[str, object]:
         "results_due_seconds": RESULTS_DUE_SECONDS,
         "start_retries": 0,
         "start_backoff_seconds": 1,
-        "created_at": now,
-        "starts_by": now + 86_400_000,
-        "started_at": now,
-        "results_due_at": now + RESULTS_DUE_SECONDS * 1000,
         "escrow": 0,
     }
 
