@@ -647,6 +647,7 @@ def test_rolling_up_changes_no_balance(world: World) -> None:
     for played in range(1, 4):
         match = world.live(game, who, 100)
         world.report(game, sync_result(match, [1, 2]))
+        world.await_horizon()
         for _ in range(2):
             for account in accounts:
                 world.run(housekeeping.roll_up, account)

@@ -34,9 +34,12 @@ class Caller:
     username: str
 
 
-def new_id() -> str:
-    """24 lower-case hex digits: a match, a team."""
-    return secrets.token_hex(12)
+def new_id(now: int) -> str:
+    """24 lower-case hex digits, for a match, a team, a seat: the time in milliseconds, then 48 random bits.
+
+    Ids that follow time lie side by side in every index, so that a batch touches few pages of it.
+    """
+    return f"{now:012x}{secrets.token_hex(6)}"
 
 
 # --- creating --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from oklp import contract
 from oklp.domain import ledger as books
 from oklp.domain import matches as rules
@@ -73,8 +75,8 @@ def canonical(request: contract.FinishRequest) -> tuple[str, str]:
     body: dict[str, Any] = {"participants": [[p.id, p.score] for p in sorted(request.participants, key=lambda p: p.id)]}
     if request.teams is not None:
         body["teams"] = [[t.id, t.score, t.ranking, t.forfeit] for t in sorted(request.teams, key=lambda t: t.id)]
-    text = json.dumps(body, separators=(",", ":"))
-    return text, hashlib.sha256(text.encode()).hexdigest()
+    text = to_json(body)
+    return text.decode(), hashlib.sha256(text).hexdigest()
 
 
 def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | OklpError]:
@@ -125,7 +127,7 @@ def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
     rules.permit(match.status, "report")
     decide = _decide_sync if match.row.mode == "sync" else _decide_async
     accepted = decide(batch, match, report)
-    return contract.FinishAnswer.model_construct(
+    return contract.FinishAnswer(
         match_id=match.row.id, accepted=accepted, match_status=rules.as_game_sees(match.status)
     )
 
@@ -253,7 +255,7 @@ def _pay(tx: Tx, ended: Sequence[_Ended], now: int) -> None:
 
 def _outcome(each: _Ended) -> str:
     ranking = each.ranking
-    return json.dumps(
+    outcome = to_json(
         {
             "teams": [
                 {"id": team.team_id, "score": team.score, "ranking": team.ranking, "forfeit": team.forfeit}
@@ -261,9 +263,9 @@ def _outcome(each: _Ended) -> str:
             ],
             "scores": dict(ranking.scores),
             "winnings": [{"user_id": user, "amount": amount} for user, amount in each.payout.prizes],
-        },
-        separators=(",", ":"),
+        }
     )
+    return outcome.decode()
 
 
 # --- deadlines and operators -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -92,7 +93,8 @@ async def read_game(here: Here, caller: AsPlayer, game_id: Annotated[contract.Ga
 
 @router.post("/matches", status_code=201, response_model=contract.Match)
 async def create_match(here: Here, request: Request, caller: AsPlayer, body: contract.NewMatch) -> Response:
-    work = (here.settings, caller, body, matches.new_id(), matches.new_id, here.clock())
+    now = here.clock()
+    work = (here.settings, caller, body, matches.new_id(now), partial(matches.new_id, now), now)
     return await once(here, request, caller.user_id, 201, matches.create, *work)
 
 
@@ -125,37 +127,18 @@ async def read_match(
 async def invite(
     here: Here, request: Request, caller: AsPlayer, match_id: MatchPath, body: contract.Invite
 ) -> Response:
-    return await once(
-        here,
-        request,
-        caller.user_id,
-        200,
-        matches.invite,
-        caller,
-        match_id,
-        body.usernames,
-        matches.new_id,
-        here.clock(),
-    )
+    now = here.clock()
+    work = (caller, match_id, body.usernames, partial(matches.new_id, now), now)
+    return await once(here, request, caller.user_id, 200, matches.invite, *work)
 
 
 @router.post("/matches/{match_id}/join", response_model=contract.Match)
 async def join(
     here: Here, request: Request, caller: AsPlayer, match_id: MatchPath, body: contract.Join | None = None
 ) -> Response:
-    return await once(
-        here,
-        request,
-        caller.user_id,
-        200,
-        matches.join,
-        here.settings,
-        caller,
-        match_id,
-        body or contract.Join(),
-        matches.new_id(),
-        here.clock(),
-    )
+    now = here.clock()
+    work = (here.settings, caller, match_id, body or contract.Join(), matches.new_id(now), now)
+    return await once(here, request, caller.user_id, 200, matches.join, *work)
 
 
 @router.post("/matches/{match_id}/decline", response_model=contract.Match)

@@ -238,6 +238,7 @@ async def resend(here: Here, member: AsDeveloper, delivery_id: DeliveryPath) -> 
 @router.post("/games/{game_id}/test-event", status_code=201, response_model=contract.Delivery)
 async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) -> contract.Delivery:
     """Send the game a PUT with `"test": true`, for a match that does not exist."""
+    now = here.clock()
     return await here.db.write(
         studios.of_game,
         member.studio_id,
@@ -246,6 +247,6 @@ async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) ->
         member.actor,
         game_id,
         new_uuid(),
-        matches.new_id(),
-        here.clock(),
+        matches.new_id(now),
+        now,
     )
