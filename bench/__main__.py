@@ -40,7 +40,8 @@ BUSY_PERCENT = 12.0
 TOKEN_MATCHES = 200
 DATABASE = "oklp_bench"
 
-console = Console()
+# Tables are for reading, also from a file: without a terminal they are not folded into 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 @dataclass(frozen=True)
@@ -174,56 +175,72 @@ def _median(values: Iterator[float]) -> float:
 
 TITLES = {"finish": "finish (sync, 2 players)", "token-info": "token-info", "token": "token issuance"}
 LIMITS = {
-    ("finish", "postgresql"): "pgbench, one statement a match",
-    ("finish", "sqlite"): "bare sqlite3 loop, a commit a match",
-    ("token-info", "postgresql"): "the same route, no database",
-    ("token-info", "sqlite"): "the same route, no database",
-    ("token", "postgresql"): "bare RSA signatures, one thread",
-    ("token", "sqlite"): "bare RSA signatures, one thread",
+    ("finish", "postgresql"): "pgbench, one statement",
+    ("finish", "sqlite"): "bare sqlite3 loop",
+    ("token-info", "postgresql"): "route without database",
+    ("token-info", "sqlite"): "route without database",
+    ("token", "postgresql"): "bare RSA signatures",
+    ("token", "sqlite"): "bare RSA signatures",
 }
 
 
-def _print(benches: list[Bench]) -> None:
-    table = Table("", "database", "per second", "limit", "of it", "p50 ms", "p99 ms", "CPU ms: server", "database")
+def _show(benches: list[Bench]) -> None:
+    table = Table("", "database", "per second", "its limit", "limit/s", "of it", "p50 ms", "p99 ms")
+    table.add_column("CPU ms, server + database")
     for title in TITLES:
         for bench in benches:
-            measured = [each.measured[title] for each in bench.rounds]
-            limit = _median(each.limits[title] for each in bench.rounds)
-            # A ratio is of one round: what slows the machine for a minute slows both sides of it.
-            ratio = _median(each.measured[title].rate / each.limits[title] for each in bench.rounds)
-            table.add_row(
-                TITLES[title],
-                bench.name,
-                f"{_median(each.rate for each in measured):,.0f}",
-                f"{limit:,.0f} ({LIMITS[title, bench.name]})",
-                f"{ratio:.2f}",
-                f"{_median(each.p50_ms for each in measured):.1f}",
-                f"{_median(each.p99_ms for each in measured):.1f}",
-                f"{_median(each.server_cpu for each in measured):.3f}",
-                f"{_median(each.database_cpu for each in measured):.3f}",
-            )
+            table.add_row(TITLES[title], bench.name, *_row(title, bench))
     console.print(table)
-    others = Table("database", "create to live, p50 / p99 ms", "last confirmation to live", "cold start s", "memory MB")
-    others.add_column("one commit ms")
-    others.add_column("pgbench, steps a match")
-    for bench in benches:
-        journeys = [each.journey for each in bench.rounds if each.journey is not None]
-        steps = [each.limits["steps"] for each in bench.rounds if "steps" in each.limits]
-        others.add_row(
-            bench.name,
-            f"{_median(j.create_to_live_p50_ms for j in journeys):.1f}"
-            f" / {_median(j.create_to_live_p99_ms for j in journeys):.1f}",
-            f"{_median(j.confirm_to_live_p50_ms for j in journeys):.1f}"
-            f" / {_median(j.confirm_to_live_p99_ms for j in journeys):.1f}",
-            f"{_median(each.cold_start_seconds for each in bench.rounds):.2f}",
-            f"{max(each.memory_mb for each in bench.rounds):.0f}",
-            f"{_median(each.limits['commit_ms'] for each in bench.rounds):.2f}",
-            f"{statistics.median(steps):,.0f}" if steps else "",
-        )
+    others = Table("", *(bench.name for bench in benches))
+    for title, tell in OTHERS.items():
+        others.add_row(title, *(tell(bench.rounds) for bench in benches))
     console.print(others)
     busiest = max(each.busy_percent for bench in benches for each in bench.rounds)
     if busiest > BUSY_PERCENT:
         console.print(f"[yellow]Other programs used up to {busiest:.0f} % of the processors: measure again.[/]")
+
+
+def _row(title: str, bench: Bench) -> list[str]:
+    measured = [each.measured[title] for each in bench.rounds]
+    # A ratio is of one round: what slows the machine for a minute slows both sides of it.
+    ratio = statistics.median(each.measured[title].rate / each.limits[title] for each in bench.rounds)
+    costs = ([each.server_cpu for each in measured], [each.database_cpu for each in measured])
+    return [
+        f"{statistics.median(each.rate for each in measured):,.0f}",
+        LIMITS[title, bench.name],
+        f"{statistics.median(each.limits[title] for each in bench.rounds):,.0f}",
+        f"{ratio:.2f}",
+        f"{statistics.median(each.p50_ms for each in measured):.1f}",
+        f"{statistics.median(each.p99_ms for each in measured):.1f}",
+        " + ".join(f"{statistics.median(cpu):.3f}" for cpu in costs),
+    ]
+
+
+def _create_to_live(rounds: list[Round]) -> str:
+    journeys = [each.journey for each in rounds if each.journey is not None]
+    p50 = statistics.median(each.create_to_live_p50_ms for each in journeys)
+    return f"{p50:.1f} / {statistics.median(each.create_to_live_p99_ms for each in journeys):.1f}"
+
+
+def _confirm_to_live(rounds: list[Round]) -> str:
+    journeys = [each.journey for each in rounds if each.journey is not None]
+    p50 = statistics.median(each.confirm_to_live_p50_ms for each in journeys)
+    return f"{p50:.1f} / {statistics.median(each.confirm_to_live_p99_ms for each in journeys):.1f}"
+
+
+def _steps(rounds: list[Round]) -> str:
+    steps = [each.limits["steps"] for each in rounds if "steps" in each.limits]
+    return f"{statistics.median(steps):,.0f}" if steps else ""
+
+
+OTHERS: dict[str, Callable[[list[Round]], str]] = {
+    "create to live with the PUT, ms, p50 / p99": _create_to_live,
+    "last confirmation to live, ms, p50 / p99": _confirm_to_live,
+    "cold start to first answer, s": lambda rounds: f"{statistics.median(r.cold_start_seconds for r in rounds):.2f}",
+    "most memory, MB": lambda rounds: f"{max(r.memory_mb for r in rounds):.0f}",
+    "one commit, ms": lambda rounds: f"{statistics.median(r.limits['commit_ms'] for r in rounds):.2f}",
+    "pgbench, step by step, matches/s": _steps,
+}
 
 
 def _write(file: Path, options: Options, benches: list[Bench]) -> None:
@@ -265,7 +282,7 @@ def main() -> int:
             bench = Bench(name, url, own, options)
             bench.run()
             benches.append(bench)
-    _print(benches)
+    _show(benches)
     _write(given.json, options, benches)
     return 0
 

@@ -84,6 +84,7 @@ def _one(ann: _Player, bob: _Player, seeded: Seeded) -> tuple[float, float]:
     while status == "starting":
         if time.perf_counter() - confirmed_at > LIVE_WITHIN_SECONDS:
             break
+        time.sleep(0.0005)
         status = bob.call("GET", path)["status"]
     if status != "live":
         raise NotLive(f"the match is {status}")

@@ -36,7 +36,10 @@ class LimitFailed(Exception):
 # --- PostgreSQL: pgbench ---------------------------------------------------------------------------------------------
 
 # :n is the match. Ids are those of `seed`. Each value is what the platform would write, of the same length.
-_MATCH = "left(md5('match-' || :n::text), 24)"
+_MATCH = (
+    f"(lpad(to_hex({seed.FIRST_AT} + :n::bigint / {seed.MATCHES_A_MILLISECOND}), 12, '0')"
+    " || left(md5('match-' || :n::text), 12))"
+)
 _USERS = tuple(f"md5('player-' || ((2 * :n::bigint + {k}) % {seed.PLAYERS})::text)::uuid::text" for k in range(2))
 _NOW = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 _NUMBER = "pg_current_xact_id()::text::bigint"
