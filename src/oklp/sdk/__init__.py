@@ -36,14 +36,17 @@ if TYPE_CHECKING:
         ConfigError,
         ConflictError,
         CredentialsError,
+        DifferentResultError,
         InvalidCallError,
         InvalidRequestError,
         NotFoundError,
         SdkError,
+        StorageError,
         UnavailableError,
         UnexpectedAnswerError,
         UnreachableError,
     )
+    from oklp.sdk.outbox import AsyncResultOutbox, OutboxEntry, OutboxProblem, OutboxState, ResultOutbox
     from oklp.sdk.requests import Participants, RetryPolicy
     from oklp.sdk.webhooks import (
         AsyncWebhookVerifier,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncResultOutbox",
     "AsyncWebhookVerifier",
     "Client",
     "ConfigError",
@@ -64,6 +68,7 @@ __all__ = [
     "ConflictError",
     "CredentialsError",
     "DeveloperConfig",
+    "DifferentResultError",
     "FieldError",
     "FinishAnswer",
     "GameMatch",
@@ -75,11 +80,16 @@ __all__ = [
     "MatchStarted",
     "NotFoundError",
     "OklpError",
+    "OutboxEntry",
+    "OutboxProblem",
+    "OutboxState",
     "Participant",
     "ParticipantResult",
     "Participants",
+    "ResultOutbox",
     "RetryPolicy",
     "SdkError",
+    "StorageError",
     "TeamRef",
     "TeamResult",
     "TestEvent",
@@ -103,9 +113,11 @@ _HOMES = {
     "oklp.sdk.client": "AsyncClient Client",
     "oklp.sdk.config": "ConfigSource load_config",
     "oklp.sdk.errors": (
-        "ApiError ConfigError ConflictError CredentialsError InvalidCallError InvalidRequestError NotFoundError "
-        "SdkError UnavailableError UnexpectedAnswerError UnreachableError"
+        "ApiError ConfigError ConflictError CredentialsError DifferentResultError InvalidCallError "
+        "InvalidRequestError NotFoundError SdkError StorageError UnavailableError UnexpectedAnswerError "
+        "UnreachableError"
     ),
+    "oklp.sdk.outbox": "AsyncResultOutbox OutboxEntry OutboxProblem OutboxState ResultOutbox",
     "oklp.sdk.requests": "Participants RetryPolicy",
     "oklp.sdk.webhooks": ("AsyncWebhookVerifier MatchAborted MatchStarted TestEvent WebhookEvent WebhookVerifier"),
 }
