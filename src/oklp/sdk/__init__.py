@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from oklp.errors import FieldError, OklpError
     from oklp.sdk.client import AsyncClient, Client
     from oklp.sdk.config import ConfigSource, load_config
+    from oklp.sdk.deliveries import DeliveryStore, MemoryDeliveries, SqliteDeliveries
     from oklp.sdk.errors import (
         ApiError,
         ConfigError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         UnreachableError,
     )
     from oklp.sdk.outbox import AsyncResultOutbox, OutboxEntry, OutboxProblem, OutboxState, ResultOutbox
+    from oklp.sdk.receiver import AsyncWebhookReceiver, MatchRefused, WebhookAnswer, WebhookReceiver
     from oklp.sdk.requests import Participants, RetryPolicy
     from oklp.sdk.webhooks import (
         AsyncWebhookVerifier,
@@ -61,12 +63,14 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncResultOutbox",
+    "AsyncWebhookReceiver",
     "AsyncWebhookVerifier",
     "Client",
     "ConfigError",
     "ConfigSource",
     "ConflictError",
     "CredentialsError",
+    "DeliveryStore",
     "DeveloperConfig",
     "DifferentResultError",
     "FieldError",
@@ -77,7 +81,9 @@ __all__ = [
     "InvalidRequestError",
     "MatchAborted",
     "MatchInfo",
+    "MatchRefused",
     "MatchStarted",
+    "MemoryDeliveries",
     "NotFoundError",
     "OklpError",
     "OutboxEntry",
@@ -89,6 +95,7 @@ __all__ = [
     "ResultOutbox",
     "RetryPolicy",
     "SdkError",
+    "SqliteDeliveries",
     "StorageError",
     "TeamRef",
     "TeamResult",
@@ -97,7 +104,9 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "UnreachableError",
+    "WebhookAnswer",
     "WebhookEvent",
+    "WebhookReceiver",
     "WebhookVerifier",
     "load_config",
 ]
@@ -112,12 +121,14 @@ _HOMES = {
     "oklp.errors": "FieldError OklpError",
     "oklp.sdk.client": "AsyncClient Client",
     "oklp.sdk.config": "ConfigSource load_config",
+    "oklp.sdk.deliveries": "DeliveryStore MemoryDeliveries SqliteDeliveries",
     "oklp.sdk.errors": (
         "ApiError ConfigError ConflictError CredentialsError DifferentResultError InvalidCallError "
         "InvalidRequestError NotFoundError SdkError StorageError UnavailableError UnexpectedAnswerError "
         "UnreachableError"
     ),
     "oklp.sdk.outbox": "AsyncResultOutbox OutboxEntry OutboxProblem OutboxState ResultOutbox",
+    "oklp.sdk.receiver": "AsyncWebhookReceiver MatchRefused WebhookAnswer WebhookReceiver",
     "oklp.sdk.requests": "Participants RetryPolicy",
     "oklp.sdk.webhooks": ("AsyncWebhookVerifier MatchAborted MatchStarted TestEvent WebhookEvent WebhookVerifier"),
 }
