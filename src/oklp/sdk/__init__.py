@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnreachableError,
     )
     from oklp.sdk.outbox import AsyncResultOutbox, OutboxEntry, OutboxProblem, OutboxState, ResultOutbox
+    from oklp.sdk.randomness import MatchRandom
     from oklp.sdk.receiver import AsyncWebhookReceiver, MatchRefused, WebhookAnswer, WebhookReceiver
     from oklp.sdk.requests import Participants, RetryPolicy
     from oklp.sdk.webhooks import (
@@ -81,6 +82,7 @@ __all__ = [
     "InvalidRequestError",
     "MatchAborted",
     "MatchInfo",
+    "MatchRandom",
     "MatchRefused",
     "MatchStarted",
     "MemoryDeliveries",
@@ -128,6 +130,7 @@ _HOMES = {
         "UnreachableError"
     ),
     "oklp.sdk.outbox": "AsyncResultOutbox OutboxEntry OutboxProblem OutboxState ResultOutbox",
+    "oklp.sdk.randomness": "MatchRandom",
     "oklp.sdk.receiver": "AsyncWebhookReceiver MatchRefused WebhookAnswer WebhookReceiver",
     "oklp.sdk.requests": "Participants RetryPolicy",
     "oklp.sdk.webhooks": ("AsyncWebhookVerifier MatchAborted MatchStarted TestEvent WebhookEvent WebhookVerifier"),
