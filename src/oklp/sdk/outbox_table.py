@@ -26,7 +26,9 @@ from oklp.sdk.errors import (
 from oklp.sdk.files import SqliteFile
 from oklp.sdk.requests import RetryPolicy
 
-CLAIM_SECONDS: Final = 30
+# About as long as one attempt takes at its longest. When one takes longer, another sender's repetition does no harm; a
+# longer claim would keep the results of a killed process waiting.
+CLAIM_SECONDS: Final = 15
 KEEP_SECONDS: Final = 30 * 24 * 3600
 _PRUNE_EVERY_SECONDS: Final = 3600
 # Whatever a Retry-After says, and whatever a wall clock that was set back makes of a time: no longer than this.

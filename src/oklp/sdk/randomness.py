@@ -11,6 +11,9 @@ knows the id knows the numbers: they make a match fair, not secret. What players
 server's own secrets. `oklp-random.js`, beside this package's Python, gives the same numbers; `VECTORS` is a file to
 test any other implementation by.
 
+It is SHA-256 in counter mode, since every language has SHA-256, and what is left to write is a few lines with whole
+numbers of 32 bits, which are exact everywhere, in JavaScript too. Streams cannot overlap, and no seed is a weak one.
+
 The algorithm, version 1. Texts are well-formed Unicode, encoded as UTF-8; || joins bytes; numbers are big-endian.
 
 1. The key of a match is SHA-256("oklp-random-1:" || match id).
