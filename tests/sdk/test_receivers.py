@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 from oklp.sdk import (
+    AsyncWebhookReceiver,
     DeliveryStore,
     MatchAborted,
     MatchRefused,
@@ -258,6 +260,27 @@ def test_without_a_secret_equal_requests_are_one(platform: Platform, delivery: D
     assert game.calls == [STARTED]
     assert receive(receiver, replace(delivery, match=OTHER_MATCH)) == 200
     assert len(game.calls) == 2
+
+
+def test_a_request_that_is_cancelled_is_handled_to_its_end(
+    config: dict[str, Any], delivery: Delivery, game: Game
+) -> None:
+    """Some servers cancel a request when its client goes away. The match must neither be half started nor stay held."""
+
+    async def scene() -> int:
+        receiver = AsyncWebhookReceiver(config, started=game.started, aborted=game.aborted)
+        game.may_go_on.clear()
+        request = asyncio.create_task(receiver.handle(delivery.method, delivery.headers, delivery.body))
+        await asyncio.to_thread(game.entered.wait, 30)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        game.may_go_on.set()
+        again = called_off(delivery)
+        return (await receiver.handle(again.method, again.headers, again.body)).status
+
+    assert asyncio.run(scene()) == 200
+    assert game.calls == [STARTED, ABORTED]
 
 
 class BrokenStore(MemoryDeliveries):

@@ -6,8 +6,10 @@
         player = client.token_info(match_token)
         client.finish(player.match_id, {player.user_id: 300})
 
-`Client` and `AsyncClient` are the game API (contract sections A4, A6, A7), `WebhookVerifier` and `AsyncWebhookVerifier`
-the receiving end of match info webhooks (A3). What they raise is drawn in `oklp.sdk.errors`.
+`Client` and `AsyncClient` are the game API (contract sections A4, A6, A7). `ResultOutbox` keeps results on disk until
+they are answered. `oklp.sdk.asgi`, `oklp.sdk.flask` and `oklp.sdk.django` take match info webhooks (A3), on
+`WebhookReceiver` and `WebhookVerifier`. `MatchRandom` gives all players of a match the same numbers (A8). What they
+raise is drawn in `oklp.sdk.errors`; `docs/sdk.md` is the guide.
 """
 
 from __future__ import annotations

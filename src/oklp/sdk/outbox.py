@@ -247,12 +247,19 @@ class ResultOutbox(_Core):
             left = until - time.monotonic()
             if left <= 0:
                 return None
-            with self._changed:
-                self._changed.wait(min(left, _WATCH_EVERY_SECONDS))
+            self._pause(min(left, _WATCH_EVERY_SECONDS))
         return found
 
+    # In a forked child the condition may be locked for ever, by a thread that only its parent has.
+
+    def _pause(self, seconds: float) -> None:
+        if os.getpid() != self._process:
+            time.sleep(seconds)
+            return
+        with self._changed:
+            self._changed.wait(seconds)
+
     def _notify(self) -> None:
-        # The condition of a forked child may be locked for ever by a thread that only its parent has.
         if os.getpid() == self._process:
             with self._changed:
                 self._changes += 1

@@ -187,16 +187,26 @@ class AsyncWebhookReceiver(_Core):
         super().__init__(config, deliveries, verifier)
         self._started = started
         self._aborted = aborted
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def handle(self, method: str, headers: Headers, body: bytes) -> WebhookAnswer:
         """As `WebhookReceiver.handle`."""
         try:
             event, name = await asyncio.to_thread(self._verified, method, headers, body)
             if not isinstance(event, TestEvent):
-                await self._take(event, name)
+                await self._to_its_end(event, name)
         except Exception as error:
             return answer_of(error)
         return taken()
+
+    async def _to_its_end(self, event: MatchStarted | MatchAborted, name: str) -> None:
+        """As a task of its own: a server that cancels a request whose client went away must not leave a match half
+        started, and held for ever.
+        """
+        task = asyncio.create_task(self._take(event, name))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.shield(task)
 
     async def _take(self, event: MatchStarted | MatchAborted, name: str) -> None:
         until = time.monotonic() + _TURN_SECONDS
@@ -209,7 +219,7 @@ class AsyncWebhookReceiver(_Core):
                 await self._call(event)
                 await asyncio.to_thread(self._remember, event, name)
         finally:
-            await asyncio.shield(asyncio.to_thread(self._let_go, event.match_id, key))
+            await asyncio.to_thread(self._let_go, event.match_id, key)
 
     async def _call(self, event: MatchStarted | MatchAborted) -> None:
         try:
