@@ -99,10 +99,29 @@ def test_a_bare_install_is_enough_for_the_sdk(room: str) -> None:
         "typing_extensions",
     }
     allowed = sys.stdlib_module_names | installed | {"oklp"}
+    # A studio that uses one of these has its framework.
+    frameworks = {SOURCE / "sdk" / "flask.py": {"flask"}, SOURCE / "sdk" / "django.py": {"django"}}
     place = SOURCE / room
     paths = of(place) if place.is_dir() else [place]
     assert paths
-    assert {name for path in paths for name in imports(path) if name.partition(".")[0] not in allowed} == set()
+    found = {
+        f"{name_of(path)}: {name}"
+        for path in paths
+        for name in imports(path)
+        if name.partition(".")[0] not in allowed | frameworks.get(path, set())
+    }
+    assert found == set()
+
+
+def test_only_a_receiver_for_a_framework_imports_one() -> None:
+    """And nothing else of the SDK imports that receiver, so that a bare install can import all the rest."""
+    found = {
+        f"{name_of(path)}: {name}"
+        for path in of(SOURCE)
+        for name in imports(path)
+        if name in ("oklp.sdk.flask", "oklp.sdk.django")
+    }
+    assert found == set()
 
 
 def test_files_stay_readable() -> None:

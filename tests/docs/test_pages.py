@@ -47,7 +47,7 @@ def files(folder: Path = ROOT) -> Iterator[Path]:
         if path.is_dir():
             if path.name == ".ci" or not (path.name.startswith(".") or path.name in ELSEWHERE):
                 yield from files(path)
-        elif path.suffix in TEXT:
+        elif path.suffix in TEXT and path.name != ".git":  # which is a file where the checkout is a worktree
             yield path
 
 

@@ -6,8 +6,10 @@
         player = client.token_info(match_token)
         client.finish(player.match_id, {player.user_id: 300})
 
-`Client` and `AsyncClient` are the game API (contract sections A4, A6, A7), `WebhookVerifier` and `AsyncWebhookVerifier`
-the receiving end of match info webhooks (A3). What they raise is drawn in `oklp.sdk.errors`.
+`Client` and `AsyncClient` are the game API (contract sections A4, A6, A7). `ResultOutbox` keeps results on disk until
+they are answered. `oklp.sdk.asgi`, `oklp.sdk.flask` and `oklp.sdk.django` take match info webhooks (A3), on
+`WebhookReceiver` and `WebhookVerifier`. `MatchRandom` gives all players of a match the same numbers (A8). What they
+raise is drawn in `oklp.sdk.errors`; `docs/sdk.md` is the guide.
 """
 
 from __future__ import annotations
@@ -31,19 +33,25 @@ if TYPE_CHECKING:
     from oklp.errors import FieldError, OklpError
     from oklp.sdk.client import AsyncClient, Client
     from oklp.sdk.config import ConfigSource, load_config
+    from oklp.sdk.deliveries import DeliveryStore, MemoryDeliveries, SqliteDeliveries
     from oklp.sdk.errors import (
         ApiError,
         ConfigError,
         ConflictError,
         CredentialsError,
+        DifferentResultError,
         InvalidCallError,
         InvalidRequestError,
         NotFoundError,
         SdkError,
+        StorageError,
         UnavailableError,
         UnexpectedAnswerError,
         UnreachableError,
     )
+    from oklp.sdk.outbox import AsyncResultOutbox, OutboxEntry, OutboxProblem, OutboxState, ResultOutbox
+    from oklp.sdk.randomness import MatchRandom
+    from oklp.sdk.receiver import AsyncWebhookReceiver, MatchRefused, WebhookAnswer, WebhookReceiver
     from oklp.sdk.requests import Participants, RetryPolicy
     from oklp.sdk.webhooks import (
         AsyncWebhookVerifier,
@@ -57,13 +65,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncResultOutbox",
+    "AsyncWebhookReceiver",
     "AsyncWebhookVerifier",
     "Client",
     "ConfigError",
     "ConfigSource",
     "ConflictError",
     "CredentialsError",
+    "DeliveryStore",
     "DeveloperConfig",
+    "DifferentResultError",
     "FieldError",
     "FinishAnswer",
     "GameMatch",
@@ -72,14 +84,23 @@ __all__ = [
     "InvalidRequestError",
     "MatchAborted",
     "MatchInfo",
+    "MatchRandom",
+    "MatchRefused",
     "MatchStarted",
+    "MemoryDeliveries",
     "NotFoundError",
     "OklpError",
+    "OutboxEntry",
+    "OutboxProblem",
+    "OutboxState",
     "Participant",
     "ParticipantResult",
     "Participants",
+    "ResultOutbox",
     "RetryPolicy",
     "SdkError",
+    "SqliteDeliveries",
+    "StorageError",
     "TeamRef",
     "TeamResult",
     "TestEvent",
@@ -87,7 +108,9 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "UnreachableError",
+    "WebhookAnswer",
     "WebhookEvent",
+    "WebhookReceiver",
     "WebhookVerifier",
     "load_config",
 ]
@@ -102,10 +125,15 @@ _HOMES = {
     "oklp.errors": "FieldError OklpError",
     "oklp.sdk.client": "AsyncClient Client",
     "oklp.sdk.config": "ConfigSource load_config",
+    "oklp.sdk.deliveries": "DeliveryStore MemoryDeliveries SqliteDeliveries",
     "oklp.sdk.errors": (
-        "ApiError ConfigError ConflictError CredentialsError InvalidCallError InvalidRequestError NotFoundError "
-        "SdkError UnavailableError UnexpectedAnswerError UnreachableError"
+        "ApiError ConfigError ConflictError CredentialsError DifferentResultError InvalidCallError "
+        "InvalidRequestError NotFoundError SdkError StorageError UnavailableError UnexpectedAnswerError "
+        "UnreachableError"
     ),
+    "oklp.sdk.outbox": "AsyncResultOutbox OutboxEntry OutboxProblem OutboxState ResultOutbox",
+    "oklp.sdk.randomness": "MatchRandom",
+    "oklp.sdk.receiver": "AsyncWebhookReceiver MatchRefused WebhookAnswer WebhookReceiver",
     "oklp.sdk.requests": "Participants RetryPolicy",
     "oklp.sdk.webhooks": ("AsyncWebhookVerifier MatchAborted MatchStarted TestEvent WebhookEvent WebhookVerifier"),
 }

@@ -54,8 +54,8 @@ class _Core:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config.authentication.client_id!r} at {self.config.okletsplay_url!r})"
 
-    def _exchange(self, call: Call[T]) -> Exchange[T]:
-        return exchange(call, self._retry, self._clock, self._chance)
+    def _exchange(self, call: Call[T], retry: RetryPolicy | None) -> Exchange[T]:
+        return exchange(call, retry or self._retry, self._clock, self._chance)
 
     def _token_exchange(self, policy: RetryPolicy) -> Exchange[str]:
         """A new access token, into the cache."""
@@ -107,16 +107,21 @@ class Client(_Core):
         return self._call(self._calls.token_info(token))
 
     def finish(
-        self, match_id: str, participants: Participants, teams: Iterable[TeamResult] | None = None
+        self,
+        match_id: str,
+        participants: Participants,
+        teams: Iterable[TeamResult] | None = None,
+        *,
+        retry: RetryPolicy | None = None,
     ) -> FinishAnswer:
         """Report a result (A7): of the whole match with `teams` in a synchronous game, of one player without in an
-        asynchronous one. `participants` are scores by user id, or `ParticipantResult`s.
+        asynchronous one. `participants` are scores by user id, or `ParticipantResult`s. `retry` is for this call alone.
 
         The answer's `accepted` is False when another result was accepted before. ConflictError when the match takes no
         result in its state, InvalidRequestError when the result does not fit the match, InvalidCallError, before
         anything is sent, when it cannot fit any.
         """
-        return self._call(self._calls.finish(match_id, participants, teams))
+        return self._call(self._calls.finish(match_id, participants, teams), retry)
 
     def matches(
         self, *, status: GameMatchStatus | None = None, user_id: str | None = None, page_size: int | None = None
@@ -138,8 +143,8 @@ class Client(_Core):
         """A player who is or was in one of the game's matches (A4). NotFoundError for any other."""
         return self._call(self._calls.user(user_id))
 
-    def _call(self, call: Call[T]) -> T:
-        return self._transport.run(self._exchange(call), self._authorize)
+    def _call(self, call: Call[T], retry: RetryPolicy | None = None) -> T:
+        return self._transport.run(self._exchange(call, retry), self._authorize)
 
     def _authorize(self, refused: str | None) -> str:
         if refused is not None:
@@ -209,10 +214,15 @@ class AsyncClient(_Core):
         return await self._call(self._calls.token_info(token))
 
     async def finish(
-        self, match_id: str, participants: Participants, teams: Iterable[TeamResult] | None = None
+        self,
+        match_id: str,
+        participants: Participants,
+        teams: Iterable[TeamResult] | None = None,
+        *,
+        retry: RetryPolicy | None = None,
     ) -> FinishAnswer:
         """As `Client.finish`."""
-        return await self._call(self._calls.finish(match_id, participants, teams))
+        return await self._call(self._calls.finish(match_id, participants, teams), retry)
 
     async def matches(
         self, *, status: GameMatchStatus | None = None, user_id: str | None = None, page_size: int | None = None
@@ -236,8 +246,8 @@ class AsyncClient(_Core):
         """As `Client.user`."""
         return await self._call(self._calls.user(user_id))
 
-    async def _call(self, call: Call[T]) -> T:
-        return await self._transport.run(self._exchange(call), self._authorize)
+    async def _call(self, call: Call[T], retry: RetryPolicy | None = None) -> T:
+        return await self._transport.run(self._exchange(call, retry), self._authorize)
 
     async def _authorize(self, refused: str | None) -> str:
         if refused is not None:

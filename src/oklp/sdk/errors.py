@@ -3,6 +3,8 @@
     SdkError
     ├── ConfigError              the developer configuration is missing, unreadable or incomplete (also a ValueError)
     ├── InvalidCallError         an argument that the platform would refuse; nothing was sent (also a ValueError)
+    ├── DifferentResultError     an outbox holds another result for the same match and players
+    ├── StorageError             an outbox's or a store's file cannot be read or written; nothing was promised
     ├── UnreachableError         no answer, after every retry
     ├── UnexpectedAnswerError    an answer that is not of the contract: a proxy's page, another service
     └── ApiError                 the platform refused; has the fields of its problem (contract section B1)
@@ -34,6 +36,16 @@ class InvalidCallError(SdkError, ValueError):
     def __init__(self, message: str, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(message)
         self.errors = errors
+
+
+class DifferentResultError(SdkError):
+    """The outbox holds another result for the same match and players, and the first is final. Nothing was stored."""
+
+
+class StorageError(SdkError):
+    """The SQLite file of an outbox or of a store of deliveries cannot be read or written. What was asked for was not
+    done, and nothing was promised.
+    """
 
 
 class UnreachableError(SdkError):

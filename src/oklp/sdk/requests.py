@@ -77,6 +77,21 @@ class Call(Generic[T]):
         return headers
 
 
+def finish_request(
+    match_id: str, participants: Participants, teams: Iterable[TeamResult] | None = None
+) -> FinishRequest:
+    """The body of a report (A7). Raises InvalidCallError."""
+    with _refusing_arguments("finish"):
+        result = {
+            "match_id": match_id,
+            "participants": [{"id": user_id, "score": score} for user_id, score in participants.items()]
+            if isinstance(participants, Mapping)
+            else list(participants),
+            "teams": None if teams is None else list(teams),
+        }
+        return FinishRequest.model_validate(result)
+
+
 class Calls:
     """Builds every call that a game server makes with its developer configuration."""
 
@@ -116,15 +131,7 @@ class Calls:
         self, match_id: str, participants: Participants, teams: Iterable[TeamResult] | None = None
     ) -> Call[FinishAnswer]:
         """`POST /finish`, section A7. The body is made once, so that every retry is identical."""
-        with _refusing_arguments("finish"):
-            result = {
-                "match_id": match_id,
-                "participants": [{"id": user_id, "score": score} for user_id, score in participants.items()]
-                if isinstance(participants, Mapping)
-                else list(participants),
-                "teams": None if teams is None else list(teams),
-            }
-            body = FinishRequest.model_validate(result).model_dump_json(exclude_none=True)
+        body = finish_request(match_id, participants, teams).model_dump_json(exclude_none=True)
         return self._post("/finish", body, FinishAnswer.model_validate_json)
 
     def matches(

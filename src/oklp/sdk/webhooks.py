@@ -187,6 +187,11 @@ class _Core:
         self._fetched_at = 0.0
         self._tried_at: float | None = None
 
+    @property
+    def signed(self) -> bool:
+        """Whether requests must be signed: whether the configuration holds a webhook secret."""
+        return bool(self._secrets)
+
     def _open(self, method: str, headers: Headers, body: bytes) -> _Request:
         """Checks what can be checked without keys. The signature comes before the token, so that where a secret is
         configured no stranger gets as far as making this process ask the platform for keys.

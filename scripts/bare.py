@@ -1,0 +1,33 @@
+"""A bare install, as a studio has it: the wheel of this checkout in a new virtual environment, without an extra.
+
+python -m scripts.bare FOLDER
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def install(folder: Path) -> Path:
+    """Builds the wheel and installs it in a new environment in `folder`. The path of the environment's Python.
+
+    Raises CalledProcessError.
+    """
+    wheels, home = folder / "wheels", folder / "venv"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], check=True)
+    (wheel,) = wheels.glob("oklp-*.whl")
+    # This environment's pip installs into the other: a new one of its own would take seconds to unpack.
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    subprocess.run([*pip, "--python", str(python), "install", str(wheel)], check=True)
+    return python
+
+
+if __name__ == "__main__":
+    print(install(Path(sys.argv[1])))
