@@ -111,6 +111,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     cursor.execute("PRAGMA cache_size=-16000")
+    # A statement that writes many rows keeps what it would need to undo itself: in memory, not in a file.
+    cursor.execute("PRAGMA temp_store=MEMORY")
     cursor.close()
 
 

@@ -427,8 +427,14 @@ events = sa.Table(
     _one_of("kind", "invitation", "match", "wallet"),
     sa.Index("ix_events_order", "tx_number", "seq"),
     sa.Index("ix_events_match", "match_id", "tx_number"),
-    sa.Index("ix_events_user", "user_id", "tx_number"),
     sqlite_autoincrement=True,
+)
+sa.Index(
+    "ix_events_user",
+    events.c.user_id,
+    events.c.tx_number,
+    postgresql_where=events.c.user_id.is_not(None),
+    sqlite_where=events.c.user_id.is_not(None),
 )
 
 idempotency = sa.Table(

@@ -113,7 +113,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_match", "events", ["match_id", "tx_number"], unique=False)
     op.create_index("ix_events_order", "events", ["tx_number", "seq"], unique=False)
-    op.create_index("ix_events_user", "events", ["user_id", "tx_number"], unique=False)
+    op.create_index(
+        "ix_events_user",
+        "events",
+        ["user_id", "tx_number"],
+        unique=False,
+        postgresql_where=sa.text("user_id IS NOT NULL"),
+        sqlite_where=sa.text("user_id IS NOT NULL"),
+    )
     op.create_table(
         "held_winnings",
         sa.Column("match_id", sa.Text(), nullable=False),
