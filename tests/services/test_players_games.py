@@ -226,6 +226,11 @@ def test_a_game_gets_its_developer_config_once(world: World) -> None:
         ({"launch_urls": {"android": "data:text/html,x"}}, "launch_urls.android"),
         ({"launch_urls": {"ios": "file:///etc/passwd"}}, "launch_urls.ios"),
         ({"launch_urls": {"steam": "no scheme"}}, "launch_urls.steam"),
+        ({"launch_urls": {"steam": "steam://run/480//-token\u00a0{match-token}"}}, "launch_urls.steam"),
+        ({"launch_urls": {"steam": "steam://run/480//-token {match-token} "}}, "launch_urls.steam"),
+        ({"launch_urls": {"android": "https://game.example/a b"}}, "launch_urls.android"),
+        ({"launch_urls": {"browser": "https://game.example/a b"}}, "launch_urls.browser"),
+        ({"launch_urls": {"browser": "https://\u2602\u200b-.example/"}}, "launch_urls.browser"),
         ({"settings": {"entry_fee_min": 5, "entry_fee_max": 4}}, "settings.entry_fee_max"),
         ({"settings": {"teams_min": 5, "teams_max": 4}}, "settings.teams_max"),
         ({"settings": {"team_size_min": 5, "team_size_max": 4}}, "settings.team_size_max"),
@@ -248,10 +253,11 @@ def test_what_a_game_may_not_say_of_itself(world: World, fields: dict[str, Any],
                 "browser": "https://studio.example/game?token={match-token}",
                 "android": "studio://game?token={match-token}",
                 "ios": "studio://game?token={match-token}",
-                "steam": "steam://run/42//-token {match-token}".replace(" ", "%20"),
+                "steam": "steam://run/480//-token {match-token}",
             }
         },
         {"launch_urls": {"browser": "https://studio.example/game"}},
+        {"launch_urls": {"steam": "steam://run/480//-token%20{match-token}"}},
     ],
 )
 def test_what_a_game_may_say_of_itself(world: World, fields: dict[str, Any]) -> None:
@@ -442,6 +448,22 @@ def test_origins_are_those_of_browser_templates(world: World) -> None:
     two = register(world, launch_urls={"browser": "https://game.example:8443/other"}).game_id
     register(world, launch_urls={"steam": "steam://run/1"})
     assert world.run(games.origins_of_browsers) == {"https://game.example:8443": frozenset({one, two})}
+
+
+@pytest.mark.parametrize(
+    ("template", "origin"),
+    [
+        ("https://studio.example:443/game", "https://studio.example"),
+        ("https://studio.example:80/game", "https://studio.example:80"),
+        ("http://localhost:80/game", "http://localhost"),
+        ("http://[::1]:9000/game", "http://[::1]:9000"),
+        ("https://Bücher.example/{match-token}", "https://xn--bcher-kva.example"),
+        ("https://faß.example/", "https://xn--fa-hia.example"),
+    ],
+)
+def test_origins_are_spelt_as_browsers_spell_them(world: World, template: str, origin: str) -> None:
+    made = register(world, launch_urls={"browser": template}).game_id
+    assert world.run(games.origins_of_browsers) == {origin: frozenset({made})}
 
 
 def test_a_session_belongs_to_who_logged_in_and_ends(world: World) -> None:
