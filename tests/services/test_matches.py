@@ -446,6 +446,18 @@ def test_a_game_reads_only_players_of_its_own_matches(world: World) -> None:
             world.run(players.game_user, game_id, user_id)
 
 
+def test_a_game_still_knows_players_who_left_and_never_knew_those_who_declined(world: World) -> None:
+    ann, bob, cem = world.players(3)
+    game = world.game()
+    match = world.create(ann, game, 0, invite=[bob, cem]).match_id
+    world.join(bob, match)
+    world.leave(bob, match)
+    world.decline(cem, match)
+    assert world.run(players.game_user, game, bob.user_id).username == bob.username
+    with refused(NotFound):
+        world.run(players.game_user, game, cem.user_id)
+
+
 # --- launching (A5, A6) ----------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ FINISHED: Final = "finished"
 ABORTED: Final = "aborted"
 STATUSES: Final = (PENDING, STARTING, LIVE, FINISHED, ABORTED)
 OVER: Final = frozenset({FINISHED, ABORTED})
+IN_PLAY: Final = frozenset({STARTING, LIVE})
 
 INVITED: Final = "invited"
 JOINED: Final = "joined"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 NOT_FOUND = "There is no such match."
+GAME_SHUT = "This game is suspended."
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +291,13 @@ def abort(tx: Tx, settings: Settings, match_ids: Iterable[str], reason: str, det
     store.set_over(
         tx, [(rules.ABORTED, now, None, None, reason, detail[:1_000], match_id) for match_id in sorted(rows)]
     )
-    events.insert(tx, [("match", match_id, None, now) for match_id in sorted(rows)])
+    events.insert(tx, [(ending(rows[match_id]), match_id, None, now) for match_id in sorted(rows)])
     return sorted(rows)
+
+
+def ending(row: Row) -> str:
+    """The kind of event that ends a match: with money in it, one that tells of the wallets as well."""
+    return events.OVER if row.escrow else "match"
 
 
 def abort_pending(
@@ -387,12 +393,19 @@ _STATUSES_OF_GAMES = {
 }
 
 
-def game_is_shut(tx: Tx, game_id: str) -> bool:
-    """True for a suspended game without live matches: it has nothing left to ask for."""
-    game = games.game(tx, game_id)
-    if game is None:
-        return True
-    return game.vetting == "suspended" and not store.ids_of(tx, status=rules.LIVE, game_id=game_id)
+def shut_games(tx: Tx, game_ids: Collection[str]) -> frozenset[str]:
+    """Those of the games that are suspended and have nothing left to play: whatever they ask is refused (A2, B4).
+
+    Read at each request, so that neither a token nor anything else outlives a suspension. As long as a match of a
+    suspended game is starting or live, the game is told all that it needs to finish it.
+    """
+    return frozenset(game_ids) - games.not_shut(tx, game_ids) if game_ids else frozenset()
+
+
+def check_not_shut(tx: Tx, game_id: str) -> None:
+    """Raises Forbidden."""
+    if shut_games(tx, [game_id]):
+        raise Forbidden(GAME_SHUT)
 
 
 def list_for_game(
