@@ -44,6 +44,11 @@ def post(tx: Tx, sets: Iterable[PostingSet], now: int) -> dict[str, int]:
     return escrows
 
 
+def posted(tx: Tx, set_ids: Iterable[str]) -> frozenset[str]:
+    """Those of the posting sets that were ever written."""
+    return store.posted(tx, set_ids)
+
+
 def lock(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], store.Balance]:
     """Lock the balances of these players in id order, after their matches."""
     return store.lock_balances(tx, user_ids)

@@ -69,7 +69,7 @@ def create(
     team_ids = [new_ids() for _ in range(request.teams)]
     lobby = Lobby(team_ids, request.team_size)
     lobby.join(new_ids(), caller.user_id, caller.username, team_ids[0])
-    invited = _invite(tx, lobby, request.invite, "invite", new_ids)
+    invited = _invite(tx, None, lobby, request.invite, "invite", new_ids)
     shares = request.prize_shares_bps
     store.insert(
         tx,
@@ -146,8 +146,12 @@ def _may_play(settings: Settings, player: Row, entry_fee: int) -> None:
         raise Forbidden("Matches with an entry fee are for verified players.")
 
 
-def _invite(tx: Tx, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]) -> list[str]:
+def _invite(
+    tx: Tx, row: Row | None, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]
+) -> list[str]:
+    """`row`: the match, unless it is being made."""
     found = players.by_names(tx, [name.lower() for name in usernames]) if usernames else {}
+    unpaid = _unpaid(tx, row, lobby, [player.id for player in found.values()]) if row is not None else frozenset()
     faults = []
     invited = []
     for index, name in enumerate(usernames):
@@ -155,12 +159,19 @@ def _invite(tx: Tx, lobby: Lobby, usernames: Sequence[str], field: str, new_ids:
         if player is None or player.status != "active":
             faults.append(FieldError(f"{field}.{index}", f"there is no player {name!r}"))
             continue
-        seat = lobby.invite(new_ids(), player.id, player.username)
+        seat = lobby.invite(new_ids(), player.id, player.username, unpaid)
         if seat is not None:
             invited.append(player.id)
     if faults:
         raise InvalidRequest("; ".join(fault.message for fault in faults), errors=tuple(faults))
     return invited
+
+
+def _unpaid(tx: Tx, row: Row, lobby: Lobby, user_ids: Iterable[str]) -> frozenset[str]:
+    """Seats that these players have left without ever having paid for them."""
+    given_up = {seat.id: books.hold_purpose(row.id, seat.id) for seat in lobby.given_up(user_ids)}
+    posted = ledger.posted(tx, given_up.values()) if given_up and row.entry_fee else frozenset()
+    return frozenset(seat_id for seat_id, purpose in given_up.items() if purpose not in posted)
 
 
 # --- the lobby -------------------------------------------------------------------------------------------------------
@@ -177,6 +188,7 @@ def write_seats(tx: Tx, match_id: str, lobby: Lobby, now: int) -> None:
         (each.team_id, each.slot, each.state, now, each.id) for each in lobby.seats if each.changed and not each.fresh
     ]
     store.insert_seats(tx, fresh)
+    store.move_seats(tx, [(each.position, each.id) for each in lobby.seats if each.moved])
     store.update_seats(tx, changed)
 
 
@@ -213,7 +225,7 @@ def invite(
     seat = lobby.active_seat(caller.user_id)
     if seat is None or seat.state not in rules.TAKEN:
         raise Forbidden("Only players in this match can invite others.")
-    invited = _invite(tx, lobby, usernames, "usernames", new_ids)
+    invited = _invite(tx, row, lobby, usernames, "usernames", new_ids)
     write_seats(tx, match_id, lobby, now)
     _tell(tx, match_id, invited, now)
     return views.match_for_player(row, lobby.seats, caller.user_id)
@@ -222,7 +234,10 @@ def invite(
 def join(
     tx: Tx, settings: Settings, caller: Caller, match_id: str, request: contract.Join, seat_id: str, now: int
 ) -> contract.Match:
-    """Take a seat: by invitation, from the public list, or with a private match's code. Raises MatchFull."""
+    """Take a seat: by invitation, from the public list, or with a private match's code.
+
+    Raises MatchFull, LimitReached.
+    """
     player = _active_player(tx, caller.user_id)
     row, lobby = _open(tx, match_id, "join", caller, request.join_code)
     _may_play(settings, player, row.entry_fee)
@@ -232,7 +247,8 @@ def join(
             raise invalid("join_code", "is needed to join this match")
         if not secrets.compare_digest(request.join_code.encode(), (row.join_code or "").encode()):
             raise invalid("join_code", "does not fit this match")
-    lobby.join(seat_id, caller.user_id, caller.username, request.team_id)
+    unpaid = _unpaid(tx, row, lobby, [caller.user_id])
+    lobby.join(seat_id, caller.user_id, caller.username, request.team_id, unpaid)
     with tx.refusing(Conflict("The seat was taken a moment ago.")):
         write_seats(tx, match_id, lobby, now)
     _tell(tx, match_id, (), now)
