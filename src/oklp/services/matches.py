@@ -326,11 +326,26 @@ def abort_pending(
     game_id: str | None = None,
     user_id: str | None = None,
 ) -> list[str]:
-    """Abort what has not started, of a game or of a player who is in it. What is starting or live goes on (B4)."""
+    """Abort what has not started, of a game or of a player who is in it. What is starting or live goes on (B4).
+
+    The balances of `user_id` are locked then, with those of all who are refunded.
+    """
     rows = store.lock(tx, store.ids_of(tx, status=rules.PENDING, game_id=game_id, user_id=user_id))
     # Somebody else's last confirmation may have come between the look and the lock.
-    pending = [key for key, row in rows.items() if row.status == rules.PENDING]
+    pending = {key: row for key, row in rows.items() if row.status == rules.PENDING}
+    lock_refunds(tx, pending.values(), [user_id] if user_id is not None else [])
     return abort(tx, settings, pending, reason, detail, now)
+
+
+def lock_refunds(tx: Tx, rows: Iterable[Row], others: Iterable[str] = ()) -> None:
+    """Lock every balance that aborting these matches will change, and those of `others`: in one go, so in id order.
+
+    For whoever aborts matches one after the other, or changes further balances besides; `abort` alone needs it not.
+    """
+    paid = {row.id for row in rows if row.entry_fee}
+    seats = store.seats(tx, paid) if paid else {}
+    refunded = {each.user_id for taken in seats.values() for each in taken if each.state == rules.CONFIRMED}
+    ledger.lock(tx, refunded.union(others))
 
 
 def refund(tx: Tx, rows: Iterable[Row], seats: dict[str, list[Row]], now: int) -> None:

@@ -173,10 +173,12 @@ def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAc
         status="suspended" if suspend else "active",
         status_reason=request.reason if suspend else None,
     )
-    # Matches are locked before balances, here as everywhere.
+    # Matches are locked before balances, and balances by id, here as everywhere.
     if suspend:
         detail = "A player of this match was suspended."
         matches.abort_pending(tx, settings, "player-suspended", detail, now, user_id=row.id)
+    else:
+        ledger.lock(tx, [row.id])
     ledger_store.hold_winnings_of(tx, row.id, suspend)
 
 

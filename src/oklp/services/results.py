@@ -283,6 +283,8 @@ def close_overdue(tx: Tx, settings: Settings, now: int, limit: int) -> int:
     if not match_ids:
         return 0
     batch = _load(tx, match_ids)
+    # Some are paid out and others refunded: their balances are locked together, before either.
+    ledger.lock(tx, {user for match in batch.matches.values() if match.row.entry_fee for user in match.seats})
     nothing = []
     for match_id in match_ids:
         match = batch.matches[match_id]

@@ -162,5 +162,10 @@ def set_public_url(tx: Tx, url: str) -> None:
     tx.execute(schema.platform.update().values(public_url=url))
 
 
+def platform_is_free(tx: Tx) -> bool:
+    """Lock the platform as `lock_platform` does, unless somebody else has: False then."""
+    return bool(tx.rows(sa.select(schema.platform.c.id).with_for_update(skip_locked=True)))
+
+
 def lock_platform(tx: Tx) -> None:
     tx.rows(sa.select(schema.platform.c.id).with_for_update())
