@@ -90,6 +90,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> Fas
         summary="An open, self-hostable skill-match platform.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would go to whatever host the request names
         strict_content_type=False,
         exception_handlers=handlers(),
     )

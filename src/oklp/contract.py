@@ -6,10 +6,11 @@ Numbers are strict: `300.0`, `"300"` and `true` are not 300. Unknown fields are 
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 MAX_SCORE = 2**53 - 1
 MAX_AMOUNT = 2**53 - 1
@@ -17,13 +18,28 @@ SCOPE = "olp-report-api"
 CLIENT_CREDENTIALS = "client_credentials"
 
 
+# Surrogates are no characters: half of a pair can be written in JSON, and in no database and no UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
 def _printable(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+    if _UNPRINTABLE.search(value):
         raise ValueError("must not contain control characters")
     return value
 
 
-Text = Annotated[str, AfterValidator(_printable)]
+def _iso_date(value: object) -> object:
+    """RFC 3339 `full-date`, and none of the other spellings that the library would take: times, numbers."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or _ISO_DATE.fullmatch(value) is None:
+        raise ValueError("must be a date such as 1990-05-17")
+    return value
+
+
+# Every text of a request has a native constraint or the check above behind it: both refuse lone surrogates. The check
+# comes last, or the constraints would be asked of whatever it returns, and would speak of "items".
 MatchId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 UserId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 TeamId = Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
@@ -31,16 +47,18 @@ GameId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[
 Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
 Password = Annotated[str, StringConstraints(min_length=8, max_length=256)]
 Email = Annotated[
-    str, StringConstraints(pattern=r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}$", max_length=254)
+    str, StringConstraints(pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]{1,64}@[^@\s\x00-\x1f\x7f-\x9f]{1,190}$", max_length=254)
 ]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Score = Annotated[int, Field(strict=True, ge=0, le=MAX_SCORE)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
-# The text is stripped first, and what is left of it has a length: constraints on `Text` would be asked the other way.
 Reason = Annotated[
     str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(_printable)
 ]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_printable)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_printable)]
+LogInName = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(_printable)]
+DateOfBirth = Annotated[date, BeforeValidator(_iso_date)]
 
 MatchStatus = Literal["pending", "starting", "live", "finished", "aborted"]
 GameMatchStatus = Literal["pending", "live", "finished", "aborted"]
@@ -166,15 +184,18 @@ class TeamResult(Wire):
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     score: Score
     ranking: Annotated[int, Field(strict=True, ge=1, le=64)]
-    forfeit: Annotated[bool, Field(strict=True)] = False
+    forfeit: Annotated[bool, Field(strict=True)] | None = False  # null, as typed serializers write it, is no forfeit
 
 
 class FinishRequest(Wire):
-    """A result: with `teams` the whole match of a synchronous game, without one player of an asynchronous one (A7)."""
+    """A result: with `teams` the whole match of a synchronous game, without one player of an asynchronous one (A7).
+
+    No teams at all are the same as `teams` left out: serializers of typed games write empty lists.
+    """
 
     match_id: MatchId
     participants: Annotated[list[ParticipantResult], Field(min_length=1, max_length=128)]
-    teams: Annotated[list[TeamResult], Field(min_length=1, max_length=16)] | None = None
+    teams: Annotated[list[TeamResult], Field(max_length=16)] | None = None
 
 
 class FinishAnswer(Wire):
@@ -190,7 +211,7 @@ class SignUp(Wire):
     username: Username
     email: Email
     password: Password
-    date_of_birth: date
+    date_of_birth: DateOfBirth
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
@@ -220,7 +241,7 @@ class NamedPerson(Wire):
 
 
 class LogIn(Wire):
-    username: Annotated[Text, StringConstraints(min_length=1, max_length=254)]
+    username: LogInName
     password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -389,10 +410,10 @@ class PaymentAnswer(Wire):
 class LaunchTemplates(Wire):
     """One launch URL template a platform, each with an optional `{match-token}` (A5)."""
 
-    browser: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
-    android: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
-    ios: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
-    steam: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    browser: Url | None = None
+    android: Url | None = None
+    ios: Url | None = None
+    steam: Url | None = None
 
 
 class GameSettings(Wire):
@@ -435,14 +456,14 @@ class GameSettingsPatch(Wire):
 class NewGame(Wire):
     name: Name
     game_id: GameId | None = None
-    webhook_url: Annotated[Text, StringConstraints(min_length=1, max_length=2_000)] | None = None
+    webhook_url: Url | None = None
     launch_urls: LaunchTemplates = LaunchTemplates()
     settings: GameSettings = GameSettings()
 
 
 class GamePatch(Wire):
     name: Name | None = None
-    webhook_url: Annotated[Text, StringConstraints(min_length=1, max_length=2_000)] | None = None
+    webhook_url: Url | None = None
     launch_urls: LaunchTemplates | None = None
     settings: GameSettingsPatch | None = None
 

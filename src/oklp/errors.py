@@ -13,7 +13,7 @@
     │   ├── WrongState        409  wrong-state           a match or review in another state
     │   ├── MatchFull         409  match-full            no free seat
     │   ├── InsufficientFunds 409  insufficient-funds
-    │   ├── NameTaken         409  name-taken            username, e-mail or slug is in use
+    │   ├── NameTaken         409  name-taken            username or slug is in use
     │   └── LimitReached      409  limit-reached         a bound that protects the books
     ├── TooManyRequests       429  too-many-requests     has `retry_after_seconds`
     ├── Unavailable           503  unavailable           has `retry_after_seconds`
@@ -80,7 +80,20 @@ class RequestTooLarge(MalformedRequest):
 
 
 class Unauthenticated(OklpError):
+    """`token_refused`: a token was sent, and is unknown, expired or for something else (RFC 6750: `invalid_token`)."""
+
     code, status, title = "unauthenticated", 401, "Valid credentials are needed"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        retry_after_seconds: int | None = None,
+        token_refused: bool = False,
+    ) -> None:
+        super().__init__(detail, errors=errors, retry_after_seconds=retry_after_seconds)
+        self.token_refused = token_refused
 
 
 class Forbidden(OklpError):

@@ -431,6 +431,11 @@ class Model:
         above = any(forfeit and rank < worst_played for _, rank, forfeit in teams)
         return fit_ranks([rank for _, rank, _ in teams]) and not above
 
+    def may_ask(self, game: Game) -> Refusals:
+        """A suspended game asks for nothing once it has nothing left to play."""
+        playing = any(match.game is game and match.status in ("starting", "live") for match in self.matches)
+        return set() if game.open or playing else {Forbidden}
+
     def may_report(self, game: Game, match: Match, report: Report) -> Refusals:
         if match.game is not game:
             return {NotFound}

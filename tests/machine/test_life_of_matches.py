@@ -255,6 +255,7 @@ class Playing(Life):
         token, match, player, expires_at = self.tokens[which % len(self.tokens)]
         game = self.model.games[which_game]
         refusals: Refusals = {NotFound} if game is not match.game or expires_at <= self.world.now else set()
+        refusals = self.model.may_ask(game) or refusals
         question = TokenQuestion(game.game_id, hash_token(token), self.world.now)
         info = self._ask(refusals, self.world.db.run_set, launch.token_info, question)
         if info is not None:

@@ -219,6 +219,31 @@ def test_players_fill_the_emptiest_team_unless_they_choose(world: World) -> None
     assert teams_of(after) == [sorted([names[0], names[4]]), [names[3]], [names[1], names[2]]]
 
 
+def test_one_who_comes_and_goes_leaves_room_for_others_and_money_is_never_confused(world: World) -> None:
+    ann, eve, bob = world.players(3, 1_000)
+    match = world.create(ann, world.game()).match_id
+    for _ in range(5):
+        world.join(eve, match)
+        world.leave(eve, match)
+    assert world.count("seats", "user_id = :eve", eve=eve.user_id) == 1
+    for _ in range(3):
+        world.join(eve, match)
+        world.confirm(eve, match)
+        assert world.wallet(eve) == (500, 500)
+        world.leave(eve, match)
+        assert world.wallet(eve) == (1_000, 0)
+    assert world.count("seats", "user_id = :eve", eve=eve.user_id) == 3, "one for each payment, and none besides"
+    for _ in range(3):
+        world.invite(ann, match, eve)
+        world.decline(eve, match)
+    world.invite(ann, match, eve)
+    world.join(eve, match)
+    world.leave(eve, match)
+    assert states(world.join(bob, match)) == {ann.username: "joined", eve.username: "left", bob.username: "joined"}
+    world.confirm(bob, match)
+    assert world.confirm(ann, match).status == "starting"
+
+
 def test_a_full_match_takes_nobody_invited_or_not(world: World) -> None:
     ann, bob, cem, dan = world.players(4)
     match = world.create(ann, world.game(), invite=[cem])
@@ -444,6 +469,18 @@ def test_a_game_reads_only_players_of_its_own_matches(world: World) -> None:
     for game_id, user_id in ((other, ann.user_id), (game, bob.user_id), (game, "?")):
         with refused(NotFound):
             world.run(players.game_user, game_id, user_id)
+
+
+def test_a_game_still_knows_players_who_left_and_never_knew_those_who_declined(world: World) -> None:
+    ann, bob, cem = world.players(3)
+    game = world.game()
+    match = world.create(ann, game, 0, invite=[bob, cem]).match_id
+    world.join(bob, match)
+    world.leave(bob, match)
+    world.decline(cem, match)
+    assert world.run(players.game_user, game, bob.user_id).username == bob.username
+    with refused(NotFound):
+        world.run(players.game_user, game, cem.user_id)
 
 
 # --- launching (A5, A6) ----------------------------------------------------------------------------------------------

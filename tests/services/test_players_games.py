@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 
 from oklp import contract
-from oklp.errors import Conflict, InvalidRequest, NameTaken, NotFound, OklpError, WrongState
+from oklp.errors import (
+    Conflict,
+    InvalidRequest,
+    NameTaken,
+    NotFound,
+    OklpError,
+    TooManyRequests,
+    WrongState,
+)
 from oklp.services import auth, games, players
-from oklp.services.auth import ClientLogin
+from oklp.services.auth import ClientLogin, LogIn
 from oklp.services.matches import Caller
 from oklp.settings import Settings
 from oklp.signing import hash_token
@@ -50,20 +58,15 @@ def test_a_new_player_has_a_profile_and_an_empty_wallet(world: World) -> None:
         world.run(players.profile, "?")
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"username": "aNN", "email": "other@example.com"}, "username"),
-        ({"username": "Other", "email": "aNN@eXample.com"}, "email"),
-    ],
-)
-def test_names_and_addresses_are_taken_once_whatever_their_case(
-    world: World, changes: dict[str, str], field: str
-) -> None:
+def test_names_are_taken_once_whatever_their_case_and_addresses_by_anybody(world: World) -> None:
     sign_up(world)
-    with refused(NameTaken, field):
-        sign_up(world, **changes)
+    with refused(NameTaken, "username"):
+        sign_up(world, username="aNN", email="other@example.com")
     assert world.count("players") == 1
+    # To refuse it would tell a stranger whose address is known here.
+    for name, email in (("Other", "Ann@Example.com"), ("Third", "aNN@eXample.com")):
+        made = sign_up(world, username=name, email=email)
+        assert world.run(players.profile, made.user_id).email == email
 
 
 def test_players_are_adults_with_a_date_of_birth_and_a_country() -> None:
@@ -226,6 +229,11 @@ def test_a_game_gets_its_developer_config_once(world: World) -> None:
         ({"launch_urls": {"android": "data:text/html,x"}}, "launch_urls.android"),
         ({"launch_urls": {"ios": "file:///etc/passwd"}}, "launch_urls.ios"),
         ({"launch_urls": {"steam": "no scheme"}}, "launch_urls.steam"),
+        ({"launch_urls": {"steam": "steam://run/480//-token\u00a0{match-token}"}}, "launch_urls.steam"),
+        ({"launch_urls": {"steam": "steam://run/480//-token {match-token} "}}, "launch_urls.steam"),
+        ({"launch_urls": {"android": "https://game.example/a b"}}, "launch_urls.android"),
+        ({"launch_urls": {"browser": "https://game.example/a b"}}, "launch_urls.browser"),
+        ({"launch_urls": {"browser": "https://\u2602\u200b-.example/"}}, "launch_urls.browser"),
         ({"settings": {"entry_fee_min": 5, "entry_fee_max": 4}}, "settings.entry_fee_max"),
         ({"settings": {"teams_min": 5, "teams_max": 4}}, "settings.teams_max"),
         ({"settings": {"team_size_min": 5, "team_size_max": 4}}, "settings.team_size_max"),
@@ -248,10 +256,11 @@ def test_what_a_game_may_not_say_of_itself(world: World, fields: dict[str, Any],
                 "browser": "https://studio.example/game?token={match-token}",
                 "android": "studio://game?token={match-token}",
                 "ios": "studio://game?token={match-token}",
-                "steam": "steam://run/42//-token {match-token}".replace(" ", "%20"),
+                "steam": "steam://run/480//-token {match-token}",
             }
         },
         {"launch_urls": {"browser": "https://studio.example/game"}},
+        {"launch_urls": {"steam": "steam://run/480//-token%20{match-token}"}},
     ],
 )
 def test_what_a_game_may_say_of_itself(world: World, fields: dict[str, Any]) -> None:
@@ -444,9 +453,27 @@ def test_origins_are_those_of_browser_templates(world: World) -> None:
     assert world.run(games.origins_of_browsers) == {"https://game.example:8443": frozenset({one, two})}
 
 
+@pytest.mark.parametrize(
+    ("template", "origin"),
+    [
+        ("https://studio.example:443/game", "https://studio.example"),
+        ("https://studio.example:80/game", "https://studio.example:80"),
+        ("http://localhost:80/game", "http://localhost"),
+        ("http://[::1]:9000/game", "http://[::1]:9000"),
+        ("https://Bücher.example/{match-token}", "https://xn--bcher-kva.example"),
+        ("https://faß.example/", "https://xn--fa-hia.example"),
+    ],
+)
+def test_origins_are_spelt_as_browsers_spell_them(world: World, template: str, origin: str) -> None:
+    made = register(world, launch_urls={"browser": template}).game_id
+    assert world.run(games.origins_of_browsers) == {origin: frozenset({made})}
+
+
 def test_a_session_belongs_to_who_logged_in_and_ends(world: World) -> None:
     ann = world.player(name="Ann")
-    world.run(auth.log_in, "player", "ann", "127.0.0.1", ann.user_id, "token", world.now, DAY)
+    settings = world.settings.model_copy(update={"session_seconds": DAY // 1000})
+    attempt = LogIn("player", "ann", "127.0.0.1")
+    assert world.run(auth.end_login, settings, attempt, ann.user_id, "token", world.now).expires_at == world.now + DAY
 
     def who() -> object:
         (outcome,) = world.run(auth.sessions, [auth.SessionQuestion(hash_token("token"), world.now)])
@@ -457,3 +484,57 @@ def test_a_session_belongs_to_who_logged_in_and_ends(world: World) -> None:
     assert who() == ("player", ann.user_id, "Ann")
     world.now += 1
     assert isinstance(who(), OklpError)
+
+
+# --- log-ins ---------------------------------------------------------------------------------------------------------
+
+
+def _end(world: World, subject_id: str | None, address: str = "192.0.2.1") -> str:
+    """What becomes of an attempt whose password was looked at."""
+    attempt = LogIn("player", "ann", address)
+    try:
+        done = world.run(auth.end_login, world.settings, attempt, subject_id, world.new_id(), world.now)
+    except TooManyRequests:
+        return "not told"
+    return "wrong" if done.expires_at is None else "in"
+
+
+def _begin(world: World, address: str = "192.0.2.1") -> auth.Credentials:
+    return world.run(auth.begin_login, world.settings, LogIn("player", "ANN", address), world.now)
+
+
+def test_right_log_ins_are_never_limited_however_many_come_at_once(world: World) -> None:
+    ann = world.player(name="ann")
+    for _ in range(30):
+        assert _begin(world).subject_id == ann.user_id
+    assert [_end(world, ann.user_id) for _ in range(30)] == ["in"] * 30
+    assert world.count("sessions") == 30
+
+
+def test_of_guesses_sent_at_once_only_so_many_are_told_whether_they_were_right(world: World) -> None:
+    ann = world.player(name="ann")
+    for _ in range(30):
+        assert _begin(world).subject_id == ann.user_id
+    assert [_end(world, None) for _ in range(12)] == ["wrong"] * 10 + ["not told"] * 2
+    # One of the others was right: it learns no more than they did.
+    assert _end(world, ann.user_id) == "not told"
+    assert world.count("sessions") == 0
+    with refused(TooManyRequests):
+        _begin(world)
+    assert _end(world, ann.user_id, "192.0.2.2") == "in", "from elsewhere she gets in"
+    world.now += world.settings.login_window_seconds * 1000
+    assert _end(world, ann.user_id) == "in"
+
+
+def test_a_right_log_in_forgives_what_was_mistyped(world: World) -> None:
+    ann = world.player(name="ann")
+    for _ in range(3):
+        assert [_end(world, None) for _ in range(9)] == ["wrong"] * 9
+        assert _end(world, ann.user_id) == "in"
+
+
+def test_a_name_that_is_guessed_from_everywhere_is_limited_too(world: World) -> None:
+    ann = world.player(name="ann")
+    told = [_end(world, None, f"192.0.2.{n}") for n in range(101)]
+    assert told == ["wrong"] * 100 + ["not told"]
+    assert _end(world, ann.user_id, "198.51.100.1") == "not told"

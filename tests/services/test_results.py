@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from oklp import contract
 from oklp.domain.matches import STATUSES
-from oklp.errors import InvalidRequest, MatchStarting, NotFound, OklpError, WrongState
+from oklp.errors import Forbidden, InvalidRequest, MatchStarting, NotFound, OklpError, WrongState
 from oklp.services import housekeeping, launch, ledger, matches, players, results
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
@@ -109,6 +110,59 @@ def test_each_mode_refuses_the_others_reports_and_says_so(world: World) -> None:
     with pytest.raises(InvalidRequest, match="async mode") as caught:
         world.report(asynchronous.game_id, both)
     assert [fault.field for fault in caught.value.errors] == ["participants"]
+
+
+def test_an_empty_list_of_teams_is_none_and_a_null_no_forfeit(world: World) -> None:
+    """Serializers of typed games write what they have no value for."""
+    synchronous, asynchronous = (in_state(world, mode, "live") for mode in ("sync", "async"))
+    first = asynchronous.teams[0].members[0].user_id
+    plain = player_result(asynchronous.match_id, first, 3)
+    assert world.report(asynchronous.game_id, plain.model_copy(update={"teams": []})).accepted
+    assert world.report(asynchronous.game_id, plain).accepted, "the same result"
+    with refused(InvalidRequest, "teams"):
+        whole = sync_result(synchronous, [1, 2]).model_copy(update={"teams": []})
+        world.report(synchronous.game_id, whole)
+    body = sync_result(synchronous, [1, 2]).model_dump()
+    body["teams"][0]["forfeit"] = None
+    assert world.report(synchronous.game_id, contract.FinishRequest.model_validate(body)).accepted
+    assert world.report(synchronous.game_id, sync_result(synchronous, [1, 2])).accepted, "the same result"
+    assert kept_aside(world, synchronous.match_id) == kept_aside(world, asynchronous.match_id) == 0
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_suspended_game_finishes_what_is_live_and_then_reports_nothing(world: World, mode: str) -> None:
+    match = in_state(world, mode, "live")
+    ann = Caller(match.teams[0].members[0].user_id, match.teams[0].members[0].username)
+    world.db.run_set(launch.launch, LaunchJob(ann, match.match_id, "browser", "token", world.now))
+    question = TokenQuestion(match.game_id, hash_token("token"), world.now)
+    world.suspend_game(match.game_id)
+    assert world.db.run_set(launch.token_info, question).match_status == "live"
+    world.run(matches.check_not_shut, match.game_id)
+    # Whatever it asks about: its live match keeps the game open.
+    with refused(NotFound):
+        world.db.run_set(launch.token_info, replace(question, token_hash="unknown"))
+    reports = some_result(match, mode)
+    for report in reports:
+        assert world.report(match.game_id, report).accepted
+    for report in reports:
+        with refused(Forbidden):
+            world.report(match.game_id, report)
+    for token in ("token", "unknown"):
+        with refused(Forbidden):
+            world.db.run_set(launch.token_info, TokenQuestion(match.game_id, hash_token(token), world.now))
+    with refused(Forbidden):
+        world.run(matches.check_not_shut, match.game_id)
+    world.approve_game(match.game_id)
+    assert world.report(match.game_id, reports[0]).accepted
+    assert world.db.run_set(launch.token_info, question).match_status == "finished"
+
+
+def test_a_suspended_game_whose_match_is_starting_is_not_shut(world: World) -> None:
+    match = in_state(world, "sync", "starting")
+    world.suspend_game(match.game_id)
+    world.run(matches.check_not_shut, match.game_id)
+    with refused(MatchStarting):
+        world.report(match.game_id, some_result(match, "sync")[0])
 
 
 # --- synchronous games -----------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_logging_out_ends_the_session(served: Server) -> None:
     player = PlayerClient(served.url, deposit=0)
     assert player.call("DELETE", "/sessions/current").status_code == 204
     answer = player.call("GET", "/me")
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
 
 
 @pytest.mark.parametrize(

@@ -422,6 +422,14 @@ def production(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield running
 
 
+def test_without_a_payment_provider_nothing_is_deposited_and_waiting_does_not_help(production: Server) -> None:
+    player = PlayerClient(production.url, deposit=0)
+    for path in ("/wallet/deposits", "/wallet/withdrawals"):
+        answer = player.call("POST", path, {"amount": 5, "currency": "USD"})
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:oklp:error:conflict")
+        assert "retry-after" not in answer.headers
+
+
 def test_a_game_goes_through_review(production: Server) -> None:
     studio, operator = new_studio(production), production.operator
     game = register(studio)

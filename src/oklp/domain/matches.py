@@ -6,11 +6,11 @@ argument, in milliseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from oklp.errors import Conflict, MatchFull, MatchStarting, NotFound, WrongState, invalid
+from oklp.errors import Conflict, LimitReached, MatchFull, MatchStarting, NotFound, WrongState, invalid
 
 PENDING: Final = "pending"
 STARTING: Final = "starting"
@@ -19,6 +19,7 @@ FINISHED: Final = "finished"
 ABORTED: Final = "aborted"
 STATUSES: Final = (PENDING, STARTING, LIVE, FINISHED, ABORTED)
 OVER: Final = frozenset({FINISHED, ABORTED})
+IN_PLAY: Final = frozenset({STARTING, LIVE})
 
 INVITED: Final = "invited"
 JOINED: Final = "joined"
@@ -28,7 +29,11 @@ LEFT: Final = "left"
 TAKEN: Final = frozenset({JOINED, CONFIRMED})
 ACTIVE: Final = frozenset({INVITED, JOINED, CONFIRMED})
 
-MAX_INVITATIONS: Final = 400
+# A match keeps every seat that was ever paid for, and would fill up with those who come and go. Each bound keeps one
+# player, or one who invites, from using up what is there for everybody.
+MAX_INVITATIONS: Final = 400  # open and declined ones
+MAX_RETURNS: Final = 20  # of one player who has paid and left
+MAX_SEATS: Final = 2_000
 
 # (state, action) → the states it may lead to.
 TRANSITIONS: Final[Mapping[tuple[str, str], frozenset[str]]] = {
@@ -81,7 +86,11 @@ def permit(status: str, action: str) -> None:
 
 @dataclass(slots=True)
 class Seat:
-    """A player's place in a match; a new one at each join, so that money held for it is never confused."""
+    """A player's place in a match.
+
+    Money is held for a seat: once it has been, whoever comes back gets another, so that the two are never confused. A
+    seat that nothing was ever paid for is taken again, at the end of the line.
+    """
 
     id: str
     user_id: str
@@ -92,6 +101,7 @@ class Seat:
     position: int
     changed: bool = False
     fresh: bool = False
+    moved: bool = False  # `position` is new
 
     def become(self, state: str) -> None:
         self.state = state
@@ -131,24 +141,55 @@ class Lobby:
                 counts[seat.team_id] += 1
         return min(self.team_ids, key=lambda team_id: counts[team_id])
 
-    def _add(self, seat: Seat) -> Seat:
-        seat.fresh = True
+    def given_up(self, user_ids: Iterable[str]) -> list[Seat]:
+        """Seats that these players have left."""
+        wanted = frozenset(user_ids)
+        return [seat for seat in self.seats if seat.user_id in wanted and seat.state == LEFT]
+
+    def _seat(self, spare: Seat | None, seat_id: str, user_id: str, username: str) -> Seat:
+        """`spare`, moved to the end of the line, or a new seat there. Its team and state are the caller's to set."""
+        position = 1 + max((seat.position for seat in self.seats), default=-1)
+        if spare is not None:
+            spare.position, spare.moved = position, True
+            return spare
+        if len(self.seats) >= MAX_SEATS:
+            raise MatchFull("Too many players have come and gone in this match.")
+        seat = Seat(seat_id, user_id, username, "", None, INVITED, position, fresh=True)
         self.seats.append(seat)
         return seat
 
-    def invite(self, seat_id: str, user_id: str, username: str) -> Seat | None:
-        """Invite a player; None if there is nothing to do, because he is invited or in already."""
+    def _declined(self, user_id: str) -> Seat | None:
+        return next((seat for seat in self.seats if seat.user_id == user_id and seat.state == DECLINED), None)
+
+    def invite(self, seat_id: str, user_id: str, username: str, unpaid: Collection[str] = ()) -> Seat | None:
+        """Invite a player; None if there is nothing to do, because he is invited or in already.
+
+        `unpaid` are those given-up seats that nothing was ever paid for. One is left as it is: it says that the player
+        was in this match.
+        """
         if self.active_seat(user_id) is not None:
             return None
-        if len(self.seats) >= MAX_INVITATIONS:
+        spare = self._declined(user_id)
+        if spare is None and sum(seat.state in (INVITED, DECLINED) for seat in self.seats) >= MAX_INVITATIONS:
             raise MatchFull("This match has had too many invitations.")
+        left = self.given_up([user_id])
+        if spare is None and len(left) > 1:
+            spare = next((seat for seat in left if seat.id in unpaid), None)
         team_id = self._emptiest(with_invited=True)
-        return self._add(Seat(seat_id, user_id, username, team_id, None, INVITED, len(self.seats)))
+        seat = self._seat(spare, seat_id, user_id, username)
+        seat.team_id = team_id
+        seat.become(INVITED)
+        return seat
 
-    def join(self, seat_id: str, user_id: str, username: str, team_id: str | None) -> Seat:
+    def join(
+        self, seat_id: str, user_id: str, username: str, team_id: str | None, unpaid: Collection[str] = ()
+    ) -> Seat:
         """Take a seat in `team_id`, else in the team one was invited to, else in the emptiest.
 
-        Raises InvalidRequest for an unknown team, Conflict when in already, MatchFull when no seat is free.
+        `unpaid` are those given-up seats that nothing was ever paid for; one of them is taken again.
+
+        Raises InvalidRequest for an unknown team, Conflict when in already, MatchFull when no seat is free,
+        LimitReached for a player who has paid and left too often.
         """
         if team_id is not None and team_id not in self.team_ids:
             raise invalid("team_id", "is not a team of this match")
@@ -168,10 +209,12 @@ class Lobby:
             raise MatchFull(
                 "No seat is free in this team." if team_id is not None else "No seat is free in this match."
             )
+        left = self.given_up([user_id])
+        if sum(each.id not in unpaid for each in left) >= MAX_RETURNS:
+            raise LimitReached("You have paid for this match and left it too often.")
         if seat is None:
-            if len(self.seats) >= MAX_INVITATIONS:
-                raise MatchFull("Too many players have come and gone in this match.")
-            return self._add(Seat(seat_id, user_id, username, candidate, slot, JOINED, len(self.seats)))
+            spare = next((each for each in left if each.id in unpaid), None) or self._declined(user_id)
+            seat = self._seat(spare, seat_id, user_id, username)
         seat.team_id, seat.slot = candidate, slot
         seat.become(JOINED)
         return seat

@@ -157,43 +157,68 @@ class Credentials(NamedTuple):
     password_hash: str | None
 
 
-def begin_login(tx: Tx, settings: Settings, kind: str, username: str, address: str, now: int) -> Credentials:
-    """Count the attempt, and give what it must match. Raises TooManyRequests, which costs the guesser no hash.
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Somebody who says who he is: `kind` of person, name, the address he calls from."""
 
-    The attempt counts as failed until `log_in` says otherwise, so that guesses sent at once count as well.
-    """
-    keys = login_keys(kind, username, address)
-    since = now - settings.login_window_seconds * 1000
-    for key, limit in zip(keys, (settings.login_failures, settings.login_failures * PER_NAME_FACTOR), strict=True):
-        count, oldest = players.failures_since(tx, key, since)
-        if count >= limit:
-            wait = (oldest if oldest is not None else now) + settings.login_window_seconds * 1000 - now
-            raise TooManyRequests("Too many failed log-ins; wait a little.", retry_after_seconds=max(1, wait // 1000))
-    for key in keys:
-        players.insert_failure(tx, key, now)
-    person = players.person_by_name(tx, kind, username.lower())
+    kind: str
+    username: str
+    address: str
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """What failures are counted by: the name from one address, and (more of them) the name from anywhere."""
+        name = signing.hash_token(self.username.lower())
+        return f"{self.kind}:{name}:{signing.hash_token(self.address)}", f"{self.kind}:{name}"
+
+
+def begin_login(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> Credentials:
+    """What the password must match. Raises TooManyRequests after too many failures, which costs the guesser no hash."""
+    _check_failures(tx, settings, attempt, now)
+    person = players.person_by_name(tx, attempt.kind, attempt.username.lower())
     return Credentials(person.id, person.password_hash) if person is not None else Credentials(None, None)
 
 
-def login_keys(kind: str, username: str, address: str) -> tuple[str, str]:
-    """What failures are counted by: the name from one address, and (more of them) the name from anywhere."""
-    name = signing.hash_token(username.lower())
-    return f"{kind}:{name}:{address}", f"{kind}:{name}"
+def _check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> None:
+    window_ms = settings.login_window_seconds * 1000
+    limits = (settings.login_failures, settings.login_failures * PER_NAME_FACTOR)
+    for key, limit in zip(attempt.keys, limits, strict=True):
+        count, oldest = players.failures_since(tx, key, now - window_ms)
+        if count >= limit:
+            wait = (oldest if oldest is not None else now) + window_ms - now
+            raise TooManyRequests("Too many failed log-ins; wait a little.", retry_after_seconds=max(1, wait // 1000))
 
 
-def log_in(tx: Tx, kind: str, username: str, address: str, subject_id: str, token: str, now: int, life_ms: int) -> int:
-    """The password was right: a session. Returns when it expires."""
-    for key in login_keys(kind, username, address):
+class LoggedIn(NamedTuple):
+    """When the session expires; None for a wrong name or password."""
+
+    expires_at: int | None
+
+
+def end_login(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str | None, token: str, now: int) -> LoggedIn:
+    """A session for `subject_id`, or, when it is None, one failure more. Raises TooManyRequests.
+
+    Failures are looked at once more: of guesses that were sent at once, all of which found none before them, only as
+    many as the limit allows are told whether they were right. A log-in that is right counts for nothing, however many
+    come at once. A failure is no exception here, since it is to be written down.
+    """
+    _check_failures(tx, settings, attempt, now)
+    if subject_id is None:
+        for key in attempt.keys:
+            players.insert_failure(tx, key, now)
+        return LoggedIn(None)
+    for key in attempt.keys:
         players.clear_failures(tx, key)
+    expires_at = now + settings.session_seconds * 1000
     players.insert_session(
         tx,
         token_hash=signing.hash_token(token),
-        kind=kind,
+        kind=attempt.kind,
         subject_id=subject_id,
         created_at=now,
-        expires_at=now + life_ms,
+        expires_at=expires_at,
     )
-    return now + life_ms
+    return LoggedIn(expires_at)
 
 
 class SessionQuestion(NamedTuple):
@@ -219,7 +244,7 @@ def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError
     for job in jobs:
         row = rows.get(job.token_hash)
         if row is None or row.expires_at <= job.now or row.username is None:
-            outcomes.append(Unauthenticated("The session is unknown or has expired."))
+            outcomes.append(Unauthenticated("The session is unknown or has expired.", token_refused=True))
         else:
             outcomes.append(Person(row.kind, row.subject_id, row.username, row.status, row.studio_id, row.role))
     return outcomes

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import idna
+
 from oklp import contract
 from oklp.addresses import check_webhook_url
 from oklp.domain import matches as rules
@@ -29,6 +31,7 @@ from oklp.storage.tx import Row
 DEFAULT_STUDIO = "default"
 COMMAND_LINE = "command-line"  # who acts when nobody has logged in, in the audit log
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+WEB_SCHEMES = {"https": 443, "http": 80}  # with the ports that an origin does not name
 FORBIDDEN_SCHEMES = frozenset({"javascript", "data", "file", "vbscript", "blob", "about", "view-source", "ws", "wss"})
 
 
@@ -45,8 +48,6 @@ def _check_template(field: str, platform: str, template: str, sandbox: bool) -> 
     if template.count(PLACEHOLDER) > 1:
         raise invalid(field, f"must contain {PLACEHOLDER} at most once")
     filled = template.replace(PLACEHOLDER, "token")
-    if any(character.isspace() or character in '<>"\\^`{|}' for character in filled):
-        raise invalid(field, "contains a character that does not belong in a URL")
     try:
         parts = urlsplit(filled)
         host = parts.hostname
@@ -54,6 +55,11 @@ def _check_template(field: str, platform: str, template: str, sandbox: bool) -> 
     except ValueError as error:
         raise invalid(field, "is not a URL") from error
     scheme = parts.scheme.lower()
+    # Launchers of apps take a command line after the address, spaces and all: `steam://run/480//-token …` (A5).
+    plain = platform == "browser" or scheme in WEB_SCHEMES or filled != filled.strip()
+    bare = filled if plain else filled.replace(" ", "")
+    if any(character.isspace() or character in '<>"\\^`{|}' for character in bare):
+        raise invalid(field, "contains a character that does not belong in a URL")
     if not scheme or scheme in FORBIDDEN_SCHEMES or not template.lower().startswith(scheme):
         raise invalid(field, f"must not use the scheme {scheme or '(none)'}")
     if platform == "browser":
@@ -62,6 +68,10 @@ def _check_template(field: str, platform: str, template: str, sandbox: bool) -> 
             raise invalid(field, "must be an https URL" + (" or a loopback http URL" if sandbox else ""))
         if parts.username is not None or PLACEHOLDER in template.split("//", 1)[1].split("/", 1)[0]:
             raise invalid(field, "must not have credentials or a token in its host")
+        try:
+            _origin(template)
+        except idna.IDNAError as error:
+            raise invalid(field, "has a host that is not a valid name") from error
     elif scheme == "http":
         raise invalid(field, "must be https or an app's own scheme")
     elif scheme == "https" and not host:
@@ -354,6 +364,20 @@ def origins_of_browsers(tx: Tx) -> dict[str, frozenset[str]]:
     for row in store.templates(tx):
         template = json.loads(row.launch_urls).get("browser")
         if template is not None:
-            parts = urlsplit(template.replace(PLACEHOLDER, "token"))
-            found.setdefault(f"{parts.scheme}://{parts.netloc}".lower(), set()).add(row.id)
+            found.setdefault(_origin(template), set()).add(row.id)
     return {origin: frozenset(game_ids) for origin, game_ids in found.items()}
+
+
+def _origin(template: str) -> str:
+    """What a browser sends as the `Origin` of such a page: no port where it is the scheme's own, the name in ASCII.
+
+    The template has been checked, or is being checked. Raises IDNAError for a host that is no name.
+    """
+    parts = urlsplit(template.replace(PLACEHOLDER, "token"))
+    scheme, host = parts.scheme.lower(), parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    elif not host.isascii():
+        host = idna.encode(host, uts46=True).decode("ascii")
+    port = "" if parts.port in (None, WEB_SCHEMES.get(scheme)) else f":{parts.port}"
+    return f"{scheme}://{host}{port}"

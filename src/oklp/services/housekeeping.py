@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from oklp.domain import matches as rules
 from oklp.settings import Settings
-from oklp.storage import events, ledger, matches, webhooks
+from oklp.storage import events, games, ledger, matches, webhooks
 from oklp.storage.engine import Tx
 
 
@@ -33,6 +33,9 @@ def agenda(tx: Tx, now: int) -> Agenda:
 
 
 def sweep(tx: Tx, settings: Settings, now: int) -> None:
+    """By one node at a time: two that delete many of the same rows may each wait for the other."""
+    if not games.platform_is_free(tx):
+        return
     events.sweep(
         tx,
         idempotency_before=now - settings.idempotency_seconds * 1000,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from oklp import contract
 from oklp.domain import matches as rules
-from oklp.errors import NotFound, OklpError, WrongState, invalid
+from oklp.errors import Forbidden, NotFound, OklpError, WrongState, invalid
 from oklp.services import matches
 from oklp.services.matches import Caller
 from oklp.services.views import lobby
@@ -85,11 +85,20 @@ def launch(tx: Tx, jobs: Sequence[LaunchJob]) -> list[contract.LaunchAnswer | Ok
 
 
 def token_info(tx: Tx, jobs: Sequence[TokenQuestion]) -> list[contract.TokenInfo | OklpError]:
-    """What a token stands for. Unknown, expired, revoked, another game's: one and the same NotFound. Set-based."""
+    """What a token stands for. Unknown, expired, revoked, another game's: one and the same NotFound. Set-based.
+
+    Forbidden, whatever the token, for a game that is suspended and has nothing left to play.
+    """
     rows = store.tokens(tx, [job.token_hash for job in jobs])
+    # A token of a live match proves that its game has one; nobody else is looked up.
+    live = {row.game_id for row in rows.values() if row.status == rules.LIVE}
+    shut = matches.shut_games(tx, {job.game_id for job in jobs} - live)
     outcomes: list[contract.TokenInfo | OklpError] = []
     for job in jobs:
         row = rows.get(job.token_hash)
+        if job.game_id in shut:
+            outcomes.append(Forbidden(matches.GAME_SHUT))
+            continue
         if row is None or row.game_id != job.game_id or row.expires_at <= job.now:
             outcomes.append(NotFound("There is no such match-token."))
             continue

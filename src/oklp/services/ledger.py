@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from oklp import contract
 from oklp.domain import ledger as books
 from oklp.domain.ledger import PostingSet
-from oklp.errors import InsufficientFunds, InvariantBroken, LimitReached, NotFound, Unavailable, WrongState, invalid
+from oklp.errors import Conflict, InsufficientFunds, InvariantBroken, LimitReached, NotFound, WrongState, invalid
 from oklp.services import views
 from oklp.settings import Settings
 from oklp.storage import events as event_store
@@ -42,6 +42,11 @@ def post(tx: Tx, sets: Iterable[PostingSet], now: int) -> dict[str, int]:
     store.insert_postings(tx, rows)
     store.add_to_balances(tx, balances)
     return escrows
+
+
+def posted(tx: Tx, set_ids: Iterable[str]) -> frozenset[str]:
+    """Those of the posting sets that were ever written."""
+    return store.posted(tx, set_ids)
 
 
 def lock(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], store.Balance]:
@@ -155,7 +160,7 @@ def _move_held(tx: Tx, match_id: str, user_id: str, target: str, row: Row, now: 
 
 def _check_provider(settings: Settings, currency: str) -> None:
     if not settings.payment_provider:
-        raise Unavailable("No payment provider is configured.")
+        raise Conflict("No payment provider is configured.")
     if currency != settings.currency:
         raise invalid("currency", f"must be {settings.currency}")
 

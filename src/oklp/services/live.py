@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from oklp.domain import matches as rules
@@ -17,27 +18,37 @@ PAGE = 500
 
 
 class Position(NamedTuple):
-    """Where a reader stands: everything up to this row was seen."""
+    """Where a reader stands: all before this row was seen, and of the row itself all, or its first `seen` events.
+
+    Most rows are one event; the end of a match is two, the wallet and the match.
+    """
 
     tx_number: int
     seq: int
+    seen: int | None = None  # None: all
 
     def __str__(self) -> str:
-        return f"{self.tx_number}-{self.seq}"
+        return f"{self.tx_number}-{self.seq}" + (f"-{self.seen}" if self.seen is not None else "")
 
     @classmethod
     def parse(cls, text: str) -> Position | None:
         """From an event id; None when it is none of ours."""
-        first, _, second = text.partition("-")
-        if first.isascii() and first.isdigit() and second.isascii() and second.isdigit() and len(text) < 40:
-            return cls(min(int(first), 2**62), min(int(second), 2**62))
-        return None
+        parts = text.split("-")
+        if len(text) >= 40 or not all(part.isascii() and part.isdigit() for part in parts):
+            return None
+        numbers = [min(int(part), 2**62) for part in parts]
+        return cls(*numbers) if len(numbers) in (2, 3) else None
+
+    @property
+    def row(self) -> tuple[int, int]:
+        """The last row of which nothing is left to see."""
+        return (self.tx_number, self.seq if self.seen is None else self.seq - 1)
 
 
 class Event(NamedTuple):
     """One server-sent event: `id`, `event`, and `data` as JSON."""
 
-    position: Position | None  # None: comes with the next one, and is sent again with it
+    position: Position
     event: str
     data: str
 
@@ -56,7 +67,7 @@ def here(tx: Tx) -> Position:
 
 def heard(tx: Tx, after: Position) -> Heard:
     """What happened since `after`, for a node that has many readers to wake."""
-    rows = store.since(tx, after, horizon(tx), PAGE)
+    rows = store.since(tx, after.row, horizon(tx), PAGE)
     members = store.audience(
         tx, sorted({row.match_id for row in rows if row.match_id is not None and row.user_id is None})
     )
@@ -72,27 +83,36 @@ def heard(tx: Tx, after: Position) -> Heard:
 
 def since(tx: Tx, settings: Settings, user_id: str, after: Position) -> list[Event]:
     """A player's events after a position, each with the present state of what it is about."""
-    rows = store.since_for(tx, user_id, after, horizon(tx), PAGE)
+    rows = store.since_for(tx, user_id, after.row, horizon(tx), PAGE)
     shown = match_store.get(tx, {row.match_id for row in rows if row.match_id is not None}) if rows else {}
     seats = match_store.seats(tx, shown) if shown else {}
     found = []
     for row in rows:
-        over = row.kind == "match" and row.match_id in shown and shown[row.match_id].status in rules.OVER
-        if over:
-            # A match that is over has paid out or refunded: its players' wallets have changed with it.
-            found.append(Event(None, "wallet", ledger.wallet(tx, user_id, settings.currency).model_dump_json()))
-        data = _data(tx, settings, user_id, row, shown, seats)
-        found.append(Event(Position(row.tx_number, row.seq), row.kind, data))
-    return found
+        position = Position(row.tx_number, row.seq)
+        paid = row.kind == store.OVER and _had_paid(user_id, seats.get(row.match_id, ()))
+        if row.kind == "wallet" or paid:
+            # The wallet comes before the match, so that whoever sees the match over can show what it brought.
+            at = position._replace(seen=1) if paid else position
+            found.append(Event(at, "wallet", ledger.wallet(tx, user_id, settings.currency).model_dump_json()))
+        if row.kind != "wallet":
+            event = "match" if row.kind == store.OVER else row.kind
+            found.append(Event(position, event, _match(user_id, row.match_id, shown, seats)))
+    return [event for event in found if not _was_seen(event.position, after)]
 
 
-def _data(
-    tx: Tx, settings: Settings, user_id: str, row: Row, shown: dict[str, Row], seats: dict[str, list[Row]]
-) -> str:
-    if row.kind == "wallet":
-        return ledger.wallet(tx, user_id, settings.currency).model_dump_json()
-    match = shown.get(row.match_id)
+def _had_paid(user_id: str, seats: Iterable[Row]) -> bool:
+    """Only their wallets change with the end of a match."""
+    return any(seat.user_id == user_id and seat.state == rules.CONFIRMED for seat in seats)
+
+
+def _was_seen(position: Position, after: Position) -> bool:
+    same_row = position[:2] == after[:2]
+    return same_row and position.seen is not None and after.seen is not None and position.seen <= after.seen
+
+
+def _match(user_id: str, match_id: str, shown: dict[str, Row], seats: dict[str, list[Row]]) -> str:
+    match = shown.get(match_id)
     if match is None:
-        return json.dumps({"match_id": row.match_id})
+        return json.dumps({"match_id": match_id})
     members = [views.seat(each) for each in seats.get(match.id, [])]
     return views.match_for_player(match, members, user_id).model_dump_json(exclude_none=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 NOT_FOUND = "There is no such match."
+GAME_SHUT = "This game is suspended."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def create(
     team_ids = [new_ids() for _ in range(request.teams)]
     lobby = Lobby(team_ids, request.team_size)
     lobby.join(new_ids(), caller.user_id, caller.username, team_ids[0])
-    invited = _invite(tx, lobby, request.invite, "invite", new_ids)
+    invited = _invite(tx, None, lobby, request.invite, "invite", new_ids)
     shares = request.prize_shares_bps
     store.insert(
         tx,
@@ -145,8 +146,12 @@ def _may_play(settings: Settings, player: Row, entry_fee: int) -> None:
         raise Forbidden("Matches with an entry fee are for verified players.")
 
 
-def _invite(tx: Tx, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]) -> list[str]:
+def _invite(
+    tx: Tx, row: Row | None, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]
+) -> list[str]:
+    """`row`: the match, unless it is being made."""
     found = players.by_names(tx, [name.lower() for name in usernames]) if usernames else {}
+    unpaid = _unpaid(tx, row, lobby, [player.id for player in found.values()]) if row is not None else frozenset()
     faults = []
     invited = []
     for index, name in enumerate(usernames):
@@ -154,12 +159,19 @@ def _invite(tx: Tx, lobby: Lobby, usernames: Sequence[str], field: str, new_ids:
         if player is None or player.status != "active":
             faults.append(FieldError(f"{field}.{index}", f"there is no player {name!r}"))
             continue
-        seat = lobby.invite(new_ids(), player.id, player.username)
+        seat = lobby.invite(new_ids(), player.id, player.username, unpaid)
         if seat is not None:
             invited.append(player.id)
     if faults:
         raise InvalidRequest("; ".join(fault.message for fault in faults), errors=tuple(faults))
     return invited
+
+
+def _unpaid(tx: Tx, row: Row, lobby: Lobby, user_ids: Iterable[str]) -> frozenset[str]:
+    """Seats that these players have left without ever having paid for them."""
+    given_up = {seat.id: books.hold_purpose(row.id, seat.id) for seat in lobby.given_up(user_ids)}
+    posted = ledger.posted(tx, given_up.values()) if given_up and row.entry_fee else frozenset()
+    return frozenset(seat_id for seat_id, purpose in given_up.items() if purpose not in posted)
 
 
 # --- the lobby -------------------------------------------------------------------------------------------------------
@@ -176,6 +188,7 @@ def write_seats(tx: Tx, match_id: str, lobby: Lobby, now: int) -> None:
         (each.team_id, each.slot, each.state, now, each.id) for each in lobby.seats if each.changed and not each.fresh
     ]
     store.insert_seats(tx, fresh)
+    store.move_seats(tx, [(each.position, each.id) for each in lobby.seats if each.moved])
     store.update_seats(tx, changed)
 
 
@@ -212,7 +225,7 @@ def invite(
     seat = lobby.active_seat(caller.user_id)
     if seat is None or seat.state not in rules.TAKEN:
         raise Forbidden("Only players in this match can invite others.")
-    invited = _invite(tx, lobby, usernames, "usernames", new_ids)
+    invited = _invite(tx, row, lobby, usernames, "usernames", new_ids)
     write_seats(tx, match_id, lobby, now)
     _tell(tx, match_id, invited, now)
     return views.match_for_player(row, lobby.seats, caller.user_id)
@@ -221,7 +234,10 @@ def invite(
 def join(
     tx: Tx, settings: Settings, caller: Caller, match_id: str, request: contract.Join, seat_id: str, now: int
 ) -> contract.Match:
-    """Take a seat: by invitation, from the public list, or with a private match's code. Raises MatchFull."""
+    """Take a seat: by invitation, from the public list, or with a private match's code.
+
+    Raises MatchFull, LimitReached.
+    """
     player = _active_player(tx, caller.user_id)
     row, lobby = _open(tx, match_id, "join", caller, request.join_code)
     _may_play(settings, player, row.entry_fee)
@@ -231,7 +247,8 @@ def join(
             raise invalid("join_code", "is needed to join this match")
         if not secrets.compare_digest(request.join_code.encode(), (row.join_code or "").encode()):
             raise invalid("join_code", "does not fit this match")
-    lobby.join(seat_id, caller.user_id, caller.username, request.team_id)
+    unpaid = _unpaid(tx, row, lobby, [caller.user_id])
+    lobby.join(seat_id, caller.user_id, caller.username, request.team_id, unpaid)
     with tx.refusing(Conflict("The seat was taken a moment ago.")):
         write_seats(tx, match_id, lobby, now)
     _tell(tx, match_id, (), now)
@@ -290,8 +307,13 @@ def abort(tx: Tx, settings: Settings, match_ids: Iterable[str], reason: str, det
     store.set_over(
         tx, [(rules.ABORTED, now, None, None, reason, detail[:1_000], match_id) for match_id in sorted(rows)]
     )
-    events.insert(tx, [("match", match_id, None, now) for match_id in sorted(rows)])
+    events.insert(tx, [(ending(rows[match_id]), match_id, None, now) for match_id in sorted(rows)])
     return sorted(rows)
+
+
+def ending(row: Row) -> str:
+    """The kind of event that ends a match: with money in it, one that tells of the wallets as well."""
+    return events.OVER if row.escrow else "match"
 
 
 def abort_pending(
@@ -304,11 +326,26 @@ def abort_pending(
     game_id: str | None = None,
     user_id: str | None = None,
 ) -> list[str]:
-    """Abort what has not started, of a game or of a player who is in it. What is starting or live goes on (B4)."""
+    """Abort what has not started, of a game or of a player who is in it. What is starting or live goes on (B4).
+
+    The balances of `user_id` are locked then, with those of all who are refunded.
+    """
     rows = store.lock(tx, store.ids_of(tx, status=rules.PENDING, game_id=game_id, user_id=user_id))
     # Somebody else's last confirmation may have come between the look and the lock.
-    pending = [key for key, row in rows.items() if row.status == rules.PENDING]
+    pending = {key: row for key, row in rows.items() if row.status == rules.PENDING}
+    lock_refunds(tx, pending.values(), [user_id] if user_id is not None else [])
     return abort(tx, settings, pending, reason, detail, now)
+
+
+def lock_refunds(tx: Tx, rows: Iterable[Row], others: Iterable[str] = ()) -> None:
+    """Lock every balance that aborting these matches will change, and those of `others`: in one go, so in id order.
+
+    For whoever aborts matches one after the other, or changes further balances besides; `abort` alone needs it not.
+    """
+    paid = {row.id for row in rows if row.entry_fee}
+    seats = store.seats(tx, paid) if paid else {}
+    refunded = {each.user_id for taken in seats.values() for each in taken if each.state == rules.CONFIRMED}
+    ledger.lock(tx, refunded.union(others))
 
 
 def refund(tx: Tx, rows: Iterable[Row], seats: dict[str, list[Row]], now: int) -> None:
@@ -387,12 +424,19 @@ _STATUSES_OF_GAMES = {
 }
 
 
-def game_is_shut(tx: Tx, game_id: str) -> bool:
-    """True for a suspended game without live matches: it has nothing left to ask for."""
-    game = games.game(tx, game_id)
-    if game is None:
-        return True
-    return game.vetting == "suspended" and not store.ids_of(tx, status=rules.LIVE, game_id=game_id)
+def shut_games(tx: Tx, game_ids: Collection[str]) -> frozenset[str]:
+    """Those of the games that are suspended and have nothing left to play: whatever they ask is refused (A2, B4).
+
+    Read at each request, so that neither a token nor anything else outlives a suspension. As long as a match of a
+    suspended game is starting or live, the game is told all that it needs to finish it.
+    """
+    return frozenset(game_ids) - games.not_shut(tx, game_ids) if game_ids else frozenset()
+
+
+def check_not_shut(tx: Tx, game_id: str) -> None:
+    """Raises Forbidden."""
+    if shut_games(tx, [game_id]):
+        raise Forbidden(GAME_SHUT)
 
 
 def list_for_game(

@@ -46,7 +46,11 @@ def check_sign_up(settings: Settings, request: contract.SignUp, now: int) -> Non
 def sign_up(
     tx: Tx, settings: Settings, user_id: str, request: contract.SignUp, password_hash: str, now: int
 ) -> contract.Player:
-    """A new player. In the sandbox players are verified at once. Raises NameTaken."""
+    """A new player. In the sandbox players are verified at once. Raises NameTaken.
+
+    An e-mail address is taken as it is given, whoever else has given it: nobody has proved it to be his, and a refusal
+    would tell strangers whose addresses are known here (decision 0008).
+    """
     _insert(
         tx,
         user_id,
@@ -54,7 +58,6 @@ def sign_up(
         password_hash,
         now,
         email=request.email,
-        email_key=request.email.lower(),
         date_of_birth=request.date_of_birth.isoformat(),
         country=request.country,
         verified=settings.sandbox,
@@ -74,7 +77,6 @@ def create(
         password_hash,
         now,
         email="",
-        email_key=None,
         date_of_birth="1970-01-01",
         country="ZZ",
         verified=True,
@@ -87,9 +89,7 @@ def create(
 def _insert(tx: Tx, user_id: str, username: str, password_hash: str, now: int, **values: Any) -> None:
     if store.person_by_name(tx, "player", username.lower()) is not None:
         raise taken("username", "is taken")
-    if values["email_key"] is not None and store.player_by_email(tx, values["email_key"]) is not None:
-        raise taken("email", "is in use")
-    with tx.refusing(taken("username", "or e-mail was taken a moment ago")):
+    with tx.refusing(taken("username", "was taken a moment ago")):
         store.insert_person(
             tx,
             "player",
@@ -173,10 +173,12 @@ def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAc
         status="suspended" if suspend else "active",
         status_reason=request.reason if suspend else None,
     )
-    # Matches are locked before balances, here as everywhere.
+    # Matches are locked before balances, and balances by id, here as everywhere.
     if suspend:
         detail = "A player of this match was suspended."
         matches.abort_pending(tx, settings, "player-suspended", detail, now, user_id=row.id)
+    else:
+        ledger.lock(tx, [row.id])
     ledger_store.hold_winnings_of(tx, row.id, suspend)
 
 

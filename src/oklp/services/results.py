@@ -16,7 +16,7 @@ from oklp.domain import matches as rules
 from oklp.domain.ledger import PostingSet
 from oklp.domain.payouts import Payout, entry_pot, pay_out
 from oklp.domain.results import Ranking, Roster, RosterTeam, check_player, rank_reported, rank_scored
-from oklp.errors import InvariantBroken, NotFound, OklpError, invalid
+from oklp.errors import Forbidden, InvariantBroken, NotFound, OklpError, invalid
 from oklp.services import ledger, matches
 from oklp.settings import Settings
 from oklp.storage import events
@@ -67,14 +67,15 @@ class _Batch:
     ended: list[_Ended] = field(default_factory=list)
     results: list[tuple[Any, ...]] = field(default_factory=list)
     refused: list[tuple[Any, ...]] = field(default_factory=list)
+    shut: frozenset[str] = frozenset()  # games that may report nothing
     progressed: list[str] = field(default_factory=list)
 
 
 def canonical(request: contract.FinishRequest) -> tuple[str, str]:
     """A result as text that is the same for the same result, however its lists are ordered; and its SHA-256."""
     body: dict[str, Any] = {"participants": [[p.id, p.score] for p in sorted(request.participants, key=lambda p: p.id)]}
-    if request.teams is not None:
-        body["teams"] = [[t.id, t.score, t.ranking, t.forfeit] for t in sorted(request.teams, key=lambda t: t.id)]
+    if request.teams:
+        body["teams"] = [[t.id, t.score, t.ranking, bool(t.forfeit)] for t in sorted(request.teams, key=lambda t: t.id)]
     text = to_json(body)
     return text.decode(), hashlib.sha256(text).hexdigest()
 
@@ -83,9 +84,12 @@ def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | Ok
     """Take reports, pay out the matches they end. Set-based: two reports on one match are decided in order.
 
     Refusals are outcomes: NotFound (unknown, or another game's), WrongState (pending, aborted), MatchStarting,
-    InvalidRequest (roster, ranks, mode).
+    InvalidRequest (roster, ranks, mode), Forbidden (a suspended game that has nothing left to play).
     """
     batch = _load(tx, [report.request.match_id for report in reports])
+    # Whoever has a match in play is not shut; nobody else is looked up.
+    playing = {match.row.game_id for match in batch.matches.values() if match.status in rules.IN_PLAY}
+    batch.shut = matches.shut_games(tx, {report.game_id for report in reports} - playing)
     outcomes: list[contract.FinishAnswer | OklpError] = []
     for report in reports:
         try:
@@ -121,6 +125,8 @@ def _load(tx: Tx, match_ids: Sequence[str]) -> _Batch:
 
 
 def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
+    if report.game_id in batch.shut:
+        raise Forbidden(matches.GAME_SHUT)
     match = batch.matches.get(report.request.match_id)
     if match is None or match.row.game_id != report.game_id:
         raise NotFound("There is no such match of this game.")
@@ -134,10 +140,10 @@ def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
 
 def _decide_sync(batch: _Batch, match: _Open, report: Report) -> bool:
     request = report.request
-    if request.teams is None:
+    if not request.teams:
         raise invalid("teams", "this game is in sync mode: one result for the whole match, with its teams, is expected")
     participants = [(each.id, each.score) for each in request.participants]
-    teams = [(each.id, each.score, each.ranking, each.forfeit) for each in request.teams]
+    teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
     ranking = rank_reported(match.roster, participants, teams)
     text, digest = canonical(request)
     if match.status == rules.FINISHED:
@@ -152,7 +158,7 @@ def _decide_sync(batch: _Batch, match: _Open, report: Report) -> bool:
 
 def _decide_async(batch: _Batch, match: _Open, report: Report) -> bool:
     request = report.request
-    if request.teams is not None:
+    if request.teams:
         raise invalid("teams", "this game is in async mode: one result per player, without teams, is expected")
     if len(request.participants) != 1:
         raise invalid("participants", "this game is in async mode: one result per player is expected")
@@ -196,8 +202,8 @@ def _write(tx: Tx, batch: _Batch, now: int) -> None:
     if batch.refused:
         _keep_refused(tx, batch.refused)
     _pay(tx, batch.ended, now)
-    told = [(match_id, now) for match_id in dict.fromkeys([*batch.progressed, *(e.row.id for e in batch.ended)])]
-    events.insert(tx, [("match", match_id, None, at) for match_id, at in told])
+    told = dict.fromkeys(batch.progressed, "match") | {each.row.id: matches.ending(each.row) for each in batch.ended}
+    events.insert(tx, [(kind, match_id, None, now) for match_id, kind in told.items()])
 
 
 def _keep_refused(tx: Tx, refused: list[tuple[Any, ...]]) -> None:
@@ -277,6 +283,8 @@ def close_overdue(tx: Tx, settings: Settings, now: int, limit: int) -> int:
     if not match_ids:
         return 0
     batch = _load(tx, match_ids)
+    # Some are paid out and others refunded: their balances are locked together, before either.
+    ledger.lock(tx, {user for match in batch.matches.values() if match.row.entry_fee for user in match.seats})
     nothing = []
     for match_id in match_ids:
         match = batch.matches[match_id]
@@ -299,7 +307,7 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
     given = [(each.id, each.score) for each in request.participants]
     named = {user for user, _ in given}
     scores = given + [(user, (match.scores or {}).get(user, 0)) for user in match.seats if user not in named]
-    teams = [(each.id, each.score, each.ranking, each.forfeit) for each in request.teams]
+    teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
     ranking = rank_reported(match.roster, scores, teams)
     text = json.dumps({"settled": [list(team) for team in teams], "scores": dict(scores)})
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -223,7 +223,9 @@ def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[
     """Lease the deliveries that are due. A start whose window has passed is not sent: its match is aborted (A3)."""
     late = outbox.too_late(tx, now, limit)
     if late:
-        for match in store.lock(tx, late).values():
+        locked = store.lock(tx, late)
+        matches.lock_refunds(tx, locked.values())
+        for match in locked.values():
             delivery = late[match.id]
             if match.status == rules.STARTING and match.start_delivery_id == delivery.id:
                 why = delivery.last_error or "no attempt was made"
@@ -257,6 +259,7 @@ def lapse(tx: Tx, settings: Settings, now: int, owner: str | None, limit: int) -
     """Abort the matches whose start was interrupted: nobody knows whether the game heard of them."""
     lapsed = outbox.lapsed(tx, now, owner, limit)
     locked = store.lock(tx, [row.match_id for row in lapsed if row.match_id is not None]) if lapsed else {}
+    matches.lock_refunds(tx, [row for row in locked.values() if row.status == rules.STARTING])
     outcomes = webhooks.lapse(tx, [row.id for row in lapsed], now, owner) if lapsed else []
     for each in outcomes:
         match = locked.get(each.match_id) if each.match_id is not None else None

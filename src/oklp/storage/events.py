@@ -11,6 +11,7 @@ from oklp.storage import schema, sets
 from oklp.storage.tx import Row, Tx
 
 e = schema.events
+OVER = "over"  # kind of the row that ends a match with money in it
 
 
 def insert(tx: Tx, rows: list[tuple[str, str | None, str | None, int]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,6 +59,17 @@ def share_game(tx: Tx, game_id: str) -> Row | None:
 def games_by_id(tx: Tx, game_ids: Sequence[str]) -> dict[str, Row]:
     rows = sets.select_in(tx, "SELECT * FROM games WHERE id {in}", sorted(set(game_ids)))
     return {row.id: row for row in rows}
+
+
+def not_shut(tx: Tx, game_ids: Iterable[str]) -> set[str]:
+    """Those of the games that are not suspended, or are and have matches that are starting or live."""
+    rows = sets.select_in(
+        tx,
+        "SELECT g.id FROM games g WHERE g.id {in} AND (g.vetting <> 'suspended' OR EXISTS"
+        " (SELECT 1 FROM matches m WHERE m.game_id = g.id AND m.status IN ('starting', 'live')))",
+        sorted(set(game_ids)),
+    )
+    return {row[0] for row in rows}
 
 
 def games_of_studio(tx: Tx, studio_id: str) -> Sequence[Row]:
@@ -149,6 +160,11 @@ def set_secret_check(tx: Tx, value: str) -> None:
 
 def set_public_url(tx: Tx, url: str) -> None:
     tx.execute(schema.platform.update().values(public_url=url))
+
+
+def platform_is_free(tx: Tx) -> bool:
+    """Lock the platform as `lock_platform` does, unless somebody else has: False then."""
+    return bool(tx.rows(sa.select(schema.platform.c.id).with_for_update(skip_locked=True)))
 
 
 def lock_platform(tx: Tx) -> None:

@@ -6,6 +6,12 @@ only then answers. Two kinds of use case share a lane, never a batch:
 * set-based: `fn(tx, jobs) -> outcomes`, one outcome for each job, a refusal being an outcome that is an `OklpError`;
 * one by one: `fn(tx, *args)`, each in a savepoint, so that one that raises is undone alone.
 
+Each job takes its locks in order (matches, then balances, each by id), and so does a set-based batch. Several jobs one
+by one do not: the second may want a match whose id is below that of the first's. On PostgreSQL, where other nodes hold
+locks too, such a batch therefore never waits for one. The job that would have to is undone and set aside, and runs in a
+transaction of its own once the batch is committed. Whoever waits has taken what he holds in order, or holds nothing
+that he did not, and nobody deadlocks.
+
 When a statement or the commit fails for a reason that no job gave, the batch is undone and its jobs run again alone:
 nobody pays for a neighbour's error. Each transaction carries an operation id. When the connection dies during COMMIT,
 the rerun inserts the same id first: if it is there already, the commit had happened and its outcomes stand. A batch is
@@ -35,7 +41,8 @@ log = logging.getLogger(__name__)
 RERUNS = 8
 RERUN_PAUSE_SECONDS = 0.02
 RERUN_LIMIT_SECONDS = 10.0
-RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
+LOCK_NOT_AVAILABLE = "55P03"
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", LOCK_NOT_AVAILABLE, "57P01", "57P02", "57P03"})
 RETRYABLE_SQLSTATE_CLASSES = ("08", "53")  # connection, resources
 # The primary codes of SQLite for "not now": BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL.
 RETRYABLE_SQLITE_CODES = frozenset({5, 6, 10, 13, 14, 15})
@@ -87,6 +94,11 @@ def _retryable(error: BaseException) -> bool:
     return isinstance(error, sa.exc.OperationalError)  # PostgreSQL cannot be reached, and gave no code
 
 
+def _would_wait(error: sa.exc.DBAPIError) -> bool:
+    """True if the statement found a lock taken, and was not to wait for it."""
+    return getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE
+
+
 def _overtaken(error: BaseException) -> bool:
     """True if another node's commit may be to blame: it wrote the row that this work had looked for and not found.
 
@@ -131,6 +143,7 @@ class Lane:
         self._connection: sa.Connection | None = None
         self._tx: Tx | None = None  # of the last attempt that claimed its operation id
         self._claimed = False  # whether the current attempt did
+        self._aside: list[Job] = []  # of the last attempt: those that would have had to wait for a lock
         self._available = True
         self._thread = threading.Thread(target=self._run, name=f"oklp-lane-{name}", daemon=True)
 
@@ -222,15 +235,20 @@ class Lane:
         # While the database is away, each batch finds out once: waiting again for each would only fill the queue.
         reruns = RERUNS if self._available else 1
         self._tx = None
+        self._aside = []
         overtaken = False
         for rerun in range(1, reruns + 1):
             try:
                 self._attempt(batch, operation_id)
                 self._available = True
                 self._announce()
-                return
             except Exception as error:
                 last_error = error
+            else:
+                aside = self._aside
+                for job in aside:
+                    self._run_batch([job])
+                return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
             if len(batch) > 1 and self._claimed and not lost:
@@ -310,16 +328,21 @@ class Lane:
         for job, outcome in zip(batch, outcomes, strict=True):
             job.outcome = outcome
 
-    @staticmethod
-    def _run_each(tx: Tx, batch: list[Job]) -> None:
-        for job in batch:
-            try:
-                with tx.savepoint():
-                    job.outcome = job.fn(tx, *job.args)
-            except InvariantBroken:
-                raise
-            except OklpError as refusal:
-                job.outcome = refusal
+    def _run_each(self, tx: Tx, batch: list[Job]) -> None:
+        self._aside = []
+        with tx.without_waiting():
+            for job in batch:
+                try:
+                    with tx.savepoint():
+                        job.outcome = job.fn(tx, *job.args)
+                except InvariantBroken:
+                    raise
+                except OklpError as refusal:
+                    job.outcome = refusal
+                except sa.exc.DBAPIError as error:
+                    if not _would_wait(error):
+                        raise
+                    self._aside.append(job)
 
     def _undo(self, connection: sa.Connection, error: BaseException, set_based: bool) -> None:
         if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:

@@ -26,8 +26,10 @@ def insert_postings(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     sets.insert_rows(tx, schema.postings, _POSTING, [(*row, number) for row in rows])
 
 
-def posted(tx: Tx, set_id: str) -> bool:
-    return tx.row(sa.select(schema.postings.c.n).where(schema.postings.c.set_id == set_id).limit(1)) is not None
+def posted(tx: Tx, set_ids: Iterable[str]) -> frozenset[str]:
+    """Those of the sets that are there."""
+    rows = sets.select_in(tx, "SELECT set_id FROM postings WHERE n = 0 AND set_id {in}", sorted(set_ids))
+    return frozenset(row[0] for row in rows)
 
 
 def ensure_balances(tx: Tx, keys: Iterable[tuple[str, str]]) -> None:

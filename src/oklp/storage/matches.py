@@ -39,6 +39,11 @@ def update_seats(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     sets.update_rows(tx, s, ("team_id", "slot", "state", "updated_at"), ("id",), rows)
 
 
+def move_seats(tx: Tx, rows: list[tuple[int, str]]) -> None:
+    """Rows are (position, id)."""
+    sets.update_rows(tx, s, ("position",), ("id",), rows)
+
+
 def lock(tx: Tx, match_ids: Iterable[str]) -> dict[str, Row]:
     """Whole matches, locked in id order."""
     rows = sets.select_in(tx, "SELECT * FROM matches WHERE id {in} ORDER BY id FOR UPDATE", sorted(set(match_ids)))

@@ -31,10 +31,6 @@ def delete_member(tx: Tx, member_id: str) -> None:
     tx.execute(schema.members.delete().where(schema.members.c.id == member_id))
 
 
-def player_by_email(tx: Tx, email_key: str) -> Row | None:
-    return tx.row(sa.select(schema.players).where(schema.players.c.email_key == email_key))
-
-
 def lock_player(tx: Tx, user_id: str) -> Row | None:
     return tx.row(sa.select(schema.players).where(schema.players.c.id == user_id).with_for_update())
 
@@ -78,12 +74,12 @@ def page(tx: Tx, username_key: str, after: str, limit: int) -> Sequence[Row]:
 
 
 def shares_a_match(tx: Tx, game_id: str, user_id: str) -> bool:
-    """True if the player is or was in a match of this game that the game was told of."""
+    """True if the player is or was in a match of this game: took a seat, whether or not he gave it back."""
     m, s = schema.matches, schema.seats
     found = tx.row(
         sa.select(s.c.id)
         .join(m, m.c.id == s.c.match_id)
-        .where(s.c.user_id == user_id, m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]))
+        .where(s.c.user_id == user_id, m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed", "left"]))
         .limit(1)
     )
     return found is not None

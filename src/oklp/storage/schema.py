@@ -87,7 +87,6 @@ players = sa.Table(
     sa.Column("username", Text, nullable=False),
     sa.Column("username_key", Text, nullable=False, unique=True),
     sa.Column("email", Text, nullable=False),
-    sa.Column("email_key", Text, unique=True),
     sa.Column("password_hash", Text, nullable=False),
     sa.Column("date_of_birth", Text, nullable=False),
     sa.Column("country", Text, nullable=False),
@@ -420,11 +419,11 @@ events = sa.Table(
     metadata,
     sa.Column("seq", Serial, primary_key=True),
     sa.Column("tx_number", Int, nullable=False),
-    sa.Column("kind", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),  # over: a match ended, and its players' wallets changed with it
     sa.Column("match_id", Text),
     sa.Column("user_id", Text),  # set: for this player alone; else for everyone in the match
     sa.Column("at", Int, nullable=False),
-    _one_of("kind", "invitation", "match", "wallet"),
+    _one_of("kind", "invitation", "match", "over", "wallet"),
     sa.Index("ix_events_order", "tx_number", "seq"),
     sa.Index("ix_events_match", "match_id", "tx_number"),
     sqlite_autoincrement=True,

@@ -38,21 +38,27 @@ def bearer(request: Asked) -> str:
     """The token of `Authorization: Bearer …`. Raises Unauthenticated."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("An Authorization header with a Bearer token is needed.")
+    if len(token) > MAX_TOKEN_CHARS:
+        raise Unauthenticated("The token is none of ours.", token_refused=True)
     return token
 
 
 def game_of(request: Asked, context: Context) -> str:
     """The game that calls, by its access token (A2)."""
-    claims = context.tokens.verify(bearer(request), context.clock() / 1000)
+    token = bearer(request)
+    try:
+        claims = context.tokens.verify(token, context.clock() / 1000)
+    except Unauthenticated as refusal:
+        raise Unauthenticated(refusal.detail, token_refused=True) from None
     return str(claims["client_id"])
 
 
 async def person_of(request: Request, context: Context) -> Person:
     token = bearer(request)
     if "." in token:  # a game's JWT: known to be no session without asking the database
-        raise Unauthenticated("A session token is needed here.")
+        raise Unauthenticated("A session token is needed here.", token_refused=True)
     return await context.db.read_set(auth.sessions, SessionQuestion(hash_token(token), context.clock()))
 
 
@@ -98,7 +104,7 @@ async def claim_of(request: Request, caller: str) -> Claim | None:
     context = context_of(request)
     now = context.clock()
     return Claim(
-        key=idempotency.Key(caller, f"{request.method} {request.url.path}", key),
+        key=idempotency.Key(caller, f"{request.method} {request.scope['path']}", key),
         body_hash=hashlib.sha256(await request.body()).hexdigest(),
         now=now,
         valid_since=now - context.settings.idempotency_seconds * 1000,
@@ -180,7 +186,8 @@ class BodyLimit:
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._limit_bytes:
-            await problems.problem(too_large(self._limit_bytes))(scope, receive, send)  # type: ignore[arg-type]
+            refusal = too_large(self._limit_bytes)
+            await problems.refused(scope["path"], refusal)(scope, receive, send)  # type: ignore[arg-type]
             return
         seen = 0
 

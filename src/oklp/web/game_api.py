@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import Forbidden, NotFound, OklpError
+from oklp.errors import OklpError
 from oklp.observability import count, result_reports
 from oklp.services import launch, matches, players, results
 from oklp.services.launch import TokenQuestion
@@ -89,11 +89,10 @@ router = APIRouter(prefix=PREFIX, tags=["game"])
 
 
 async def _reader(request: Request) -> str:
-    """The game that reads. A suspended game reads as long as it has live matches to finish."""
+    """The game that reads. A suspended game reads as long as it has matches to finish."""
     context = context_of(request)
     game_id = game_of(request, context)
-    if await context.db.read(matches.game_is_shut, game_id):
-        raise Forbidden("This game is suspended.")
+    await context.db.read(matches.check_not_shut, game_id)
     return game_id
 
 
@@ -121,8 +120,6 @@ async def read_match(here: Here, game_id: AsGame, match_id: Annotated[contract.M
 
 
 @router.get("/users/{user_id}", response_model=contract.GameUser)
-async def read_user(here: Here, game_id: AsGame, user_id: str) -> contract.GameUser:
+async def read_user(here: Here, game_id: AsGame, user_id: Annotated[contract.UserId, Path()]) -> contract.GameUser:
     """A player who is or was in this game's matches."""
-    if len(user_id) != 36 or not user_id.isascii() or not user_id.isprintable():
-        raise NotFound("There is no such player in this game's matches.")
     return await here.db.read(players.game_user, game_id, user_id)

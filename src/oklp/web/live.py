@@ -125,7 +125,7 @@ class Stream:
                 await self._pause()
                 continue
             if events:
-                position = events[-1].position or position
+                position = events[-1].position
                 yield events
                 if len(events) >= live.PAGE:
                     continue

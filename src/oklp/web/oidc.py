@@ -19,14 +19,14 @@ from starlette.routing import Route
 
 from oklp import signing
 from oklp.contract import CLIENT_CREDENTIALS, SCOPE
-from oklp.errors import MalformedRequest, OklpError, Unauthenticated
+from oklp.errors import InvariantBroken, OklpError, Unauthenticated
 from oklp.services import auth
 from oklp.services.auth import ClientLogin
 from oklp.web.caller import form_fields
 from oklp.web.context import Asked, Context, context_behind
+from oklp.web.problems import NO_STORE, oauth_answer, oauth_problem
 
 FORM = "application/x-www-form-urlencoded"
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _CLIENT_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 Handler = Callable[[Asked], Awaitable[Response]]
@@ -43,27 +43,24 @@ class OAuthError(Exception):
         self.basic = basic
 
     def answer(self) -> Response:
-        headers = dict(NO_STORE)
+        headers = {}
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="oklp"' if self.basic else 'Bearer realm="oklp"'
-        return JSONResponse({"error": self.error, "error_description": self.description}, self.status, headers)
+        return oauth_answer(self.error, self.description, self.status, headers)
 
 
 def _oauth(handler: Handler) -> Handler:
     async def guarded(request: Asked) -> Response:
         try:
             if request.path_params["realm"] != context_behind(request).settings.realm:
-                return JSONResponse({"error": "Realm does not exist"}, 404)
+                return oauth_answer("Realm does not exist", "There is no such realm here.", 404)
             return await handler(request)
         except OAuthError as error:
             return error.answer()
-        except MalformedRequest as refusal:
-            return OAuthError("invalid_request", refusal.detail, refusal.status).answer()
+        except InvariantBroken:
+            raise
         except OklpError as refusal:
-            answer = OAuthError("temporarily_unavailable", refusal.detail, refusal.status).answer()
-            if refusal.retry_after_seconds is not None:
-                answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
-            return answer
+            return oauth_problem(refusal)
 
     return guarded
 

@@ -55,7 +55,7 @@ def _hot(summary: str, body: type[BaseModel], answer: type[BaseModel]) -> dict[s
             "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}},
             "responses": {
                 "200": {"description": "Done", "content": {"application/json": {"schema": _ref(answer)}}},
-                **_problems(400, 401, 404, 409, 413, 422, 503),
+                **_problems(400, 401, 403, 404, 409, 413, 422, 503),
             },
         }
     }

@@ -228,8 +228,7 @@ async def withdraw(here: Here, request: Request, caller: AsPlayer, body: contrac
 
 
 def _render(event: Event) -> str:
-    head = f"id: {event.position}\n" if event.position is not None else ""
-    return f"{head}event: {event.event}\ndata: {event.data}\n\n"
+    return f"id: {event.position}\nevent: {event.event}\ndata: {event.data}\n\n"
 
 
 @router.get("/events", response_class=StreamingResponse)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from oklp.observability import begin_request, observe_http
 from oklp.web.caller import too_large
 from oklp.web.context import Asked
-from oklp.web.problems import problem
+from oklp.web.problems import refused
 
 Scope = MutableMapping[str, Any]
 
@@ -57,12 +57,19 @@ class Observed:
 class ShortRequest:
     """`context.Asked` without the framework: headers decoded once, the body read whole and counted as it comes."""
 
-    __slots__ = ("_limit_bytes", "_receive", "app", "headers", "path_params")
+    __slots__ = ("_limit_bytes", "_receive", "app", "headers", "path_params", "scope")
 
     def __init__(
-        self, app: Any, headers: Mapping[str, str], path_params: Mapping[str, Any], receive: Any, limit_bytes: int
+        self,
+        app: Any,
+        scope: Scope,
+        headers: Mapping[str, str],
+        path_params: Mapping[str, Any],
+        receive: Any,
+        limit_bytes: int,
     ) -> None:
         self.app = app
+        self.scope = scope
         self.headers = headers
         self.path_params = path_params
         self._receive = receive
@@ -129,9 +136,9 @@ class Shortcut:
         try:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self._limit_bytes:
-                response = problem(too_large(self._limit_bytes))
+                response = refused(scope["path"], too_large(self._limit_bytes))
             else:
-                request = ShortRequest(self._app, headers, found.path_params, receive, self._limit_bytes)
+                request = ShortRequest(self._app, scope, headers, found.path_params, receive, self._limit_bytes)
                 try:
                     response = await found.handler(request)
                 except ClientDisconnect:

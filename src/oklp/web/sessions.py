@@ -9,6 +9,7 @@ from oklp import contract
 from oklp.errors import Unauthenticated
 from oklp.observability import count, login_failures
 from oklp.services import auth, vault, views
+from oklp.services.auth import LogIn
 from oklp.signing import hash_token
 from oklp.web.caller import address_of, bearer
 from oklp.web.context import Context, new_token
@@ -18,18 +19,17 @@ NEVER_MATCHES = vault.hash_password("no such person has this password")
 
 async def log_in_as(here: Context, request: Request, kind: str, body: contract.LogIn) -> contract.Session:
     """Check a password and open a session. One refusal for unknown names and wrong passwords, and one duration."""
-    address = address_of(request)
-    known = await here.db.write(auth.begin_login, here.settings, kind, body.username, address, here.clock())
+    attempt = LogIn(kind, body.username, address_of(request))
+    known = await here.db.read(auth.begin_login, here.settings, attempt, here.clock())
     right = await here.in_pool(vault.verify_password, body.password, known.password_hash or NEVER_MATCHES)
-    if known.subject_id is None or not right:
+    token = new_token()
+    subject_id = known.subject_id if right else None
+    done = await here.db.write(auth.end_login, here.settings, attempt, subject_id, token, here.clock())
+    if done.expires_at is None:
         count(login_failures)
         raise Unauthenticated(auth.LOGIN_REFUSED)
-    token = new_token()
-    life_ms = here.settings.session_seconds * 1000
-    expires_at = await here.db.write(
-        auth.log_in, kind, body.username, address, known.subject_id, token, here.clock(), life_ms
-    )
-    return contract.Session(token=token, expires_in=here.settings.session_seconds, expires_at=views.when(expires_at))
+    expires_in = here.settings.session_seconds
+    return contract.Session(token=token, expires_in=expires_in, expires_at=views.when(done.expires_at))
 
 
 async def log_out_of(here: Context, request: Request) -> Response:

@@ -107,7 +107,7 @@ def upgrade() -> None:
         sa.Column("match_id", sa.Text(), nullable=True),
         sa.Column("user_id", sa.Text(), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("kind IN ('invitation', 'match', 'wallet')", name=op.f("ck_events_kind")),
+        sa.CheckConstraint("kind IN ('invitation', 'match', 'over', 'wallet')", name=op.f("ck_events_kind")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
         sqlite_autoincrement=True,
     )
@@ -212,7 +212,6 @@ def upgrade() -> None:
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("username_key", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("email_key", sa.Text(), nullable=True),
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("date_of_birth", sa.Text(), nullable=False),
         sa.Column("country", sa.Text(), nullable=False),
@@ -222,7 +221,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_players_status")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_players")),
-        sa.UniqueConstraint("email_key", name=op.f("uq_players_email_key")),
         sa.UniqueConstraint("username_key", name=op.f("uq_players_username_key")),
     )
     op.create_table(

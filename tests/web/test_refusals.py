@@ -1,0 +1,117 @@
+"""How refusals look: problems, RFC 6749 under /auth, and what HTTP wants beside them (contract B1, A2)."""
+
+from __future__ import annotations
+
+import http.client
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import httpx
+import pytest
+
+from tests.harness import PASSWORD, PLAYER, GameClient, PlayerClient, Server
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def _oauth(answer: httpx.Response, status: int, error: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    assert told["error"] == error
+    assert told["error_description"]
+    assert set(told) == {"error", "error_description"}
+
+
+def test_the_issuer_refuses_as_oauth_does(served: Server) -> None:
+    realm = f"{served.url}/auth/realms/oklp"
+    endpoint = f"{realm}/protocol/openid-connect"
+    for url in (f"{endpoint}/token", f"{endpoint}/token/introspect"):
+        _oauth(httpx.post(url, content=b"x" * 300_000, headers=FORM), 413, "invalid_request")
+        chunks = (b"x" * 100_000 for _ in range(4))
+        _oauth(httpx.post(url, content=chunks, headers=FORM), 413, "invalid_request")
+        for method in ("GET", "OPTIONS", "PUT", "DELETE"):
+            answer = httpx.request(method, url)
+            _oauth(answer, 405, "invalid_request")
+            assert answer.headers["allow"] == "POST"
+    _oauth(httpx.post(realm), 405, "invalid_request")
+    for path in ("/auth", "/auth/", "/auth/nope", f"/auth/realms/oklp{'/x' * 3}"):
+        _oauth(httpx.get(f"{served.url}{path}"), 404, "invalid_request")
+    _oauth(httpx.get(f"{served.url}/auth/realms/nope"), 404, "Realm does not exist")
+    # And nobody else does.
+    answer = httpx.get(f"{served.url}/authors")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_refused_token_is_told_from_none(served: Server) -> None:
+    """RFC 6750, section 3.1: by this, clients know that asking for a new token will help."""
+    player = PlayerClient(served.url, deposit=0)
+    game = GameClient(served.url, served.register(discovery="pull"))
+    ended = player.http.headers["Authorization"]
+    player.call("DELETE", "/sessions/current")
+    access = game.http.headers["Authorization"]
+    finish = "/api/game/v1/finish"
+    for method, path, tokens in (
+        ("GET", f"{PLAYER}/me", (ended, access, "Bearer nonsense", f"Bearer {'x' * 9_000}")),
+        ("GET", "/api/game/v1/matches", (ended, access[:-4] + "AAAA", "Bearer a.b.c")),
+        ("POST", finish, (ended, access[:-4] + "AAAA", "Bearer a.b.c")),
+    ):
+        for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Basic dTpw"}):
+            answer = httpx.request(method, served.url + path, headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (path, headers)
+        for token in tokens:
+            answer = httpx.request(method, served.url + path, headers={"Authorization": token})
+            expected = (401, 'Bearer error="invalid_token"')
+            assert (answer.status_code, answer.headers["www-authenticate"]) == expected, (path, token[:20])
+
+
+@pytest.mark.parametrize(
+    "path", [f"{PLAYER}/me/", f"{PLAYER}/players/", "/api/game/v1/matches/", "/healthz/", "/docs/"]
+)
+def test_no_redirect_follows_the_host_header(served: Server, path: str) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as connection:
+        connection.request("GET", path, headers={"Host": "evil.example"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("location")) == (404, None)
+
+
+def test_a_body_that_is_no_json_is_told_to_be_json(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    for body in (b'{"amount": 5, "currency": "XTS"}', b"amount=5&currency=XTS"):
+        for kind in ("application/x-www-form-urlencoded", "text/plain"):
+            answer = player.http.post(f"{PLAYER}/wallet/deposits", content=body, headers={"content-type": kind})
+            assert answer.status_code == 400, answer.text
+            assert "Content-Type: application/json" in answer.json()["detail"]
+            assert "errors" not in answer.json()
+    assert player.http.post(f"{PLAYER}/wallet/deposits", json=["amount"]).status_code == 422
+    assert player.available() == 0
+
+
+def test_right_log_ins_at_once_all_get_in(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    credentials = {"username": player.username, "password": PASSWORD}
+    with ThreadPoolExecutor(30) as pool:
+        url = f"{served.url}{PLAYER}/sessions"
+        answers = list(pool.map(lambda _: httpx.post(url, json=credentials, timeout=60), range(30)))
+    assert {answer.status_code for answer in answers} == {201}
+
+
+def test_guesses_at_once_are_limited_as_one_by_one(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    url = f"{served.url}{PLAYER}/sessions"
+    guesses = [{"username": player.username, "password": f"guess {n}"} for n in range(30)]
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda guess: httpx.post(url, json=guess, timeout=60), guesses))
+    assert sorted(answer.status_code for answer in answers) == [401] * 10 + [429] * 20
+
+
+def test_signing_up_does_not_tell_whose_addresses_are_known(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    address = player.must(200, "GET", "/me")["email"]
+    known = {"password": PASSWORD, "date_of_birth": "1990-05-17", "country": "DE"}
+    answers = [
+        httpx.post(f"{served.url}{PLAYER}/players", json={**known, "username": f"{player.username[:20]}-{n}", **email})
+        for n, email in enumerate([{"email": address}, {"email": address.upper()}, {"email": "new@example.org"}])
+    ]
+    assert [(answer.status_code, sorted(answer.json())) for answer in answers] == [(201, ["user_id", "username"])] * 3
