@@ -457,3 +457,15 @@ def test_a_session_belongs_to_who_logged_in_and_ends(world: World) -> None:
     assert who() == ("player", ann.user_id, "Ann")
     world.now += 1
     assert isinstance(who(), OklpError)
+
+
+def test_secrets_of_a_game_do_not_show_when_it_is_printed(world: World) -> None:
+    request = contract.NewGame(name="Tile Rush", settings=contract.GameSettings(discovery="pull"))
+    game = world.run(games.register, world.settings, world.vault, world.studio_id, request, world.now)
+    found = game.developer_config.authentication
+    assert found.client_secret
+    assert found.webhook_secret
+    for shown in (repr(game), str(game), f"{game.developer_config}", repr(found)):
+        assert found.client_secret not in shown
+        assert found.webhook_secret not in shown
+    assert found.client_secret in game.developer_config.model_dump_json()
