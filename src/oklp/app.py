@@ -29,6 +29,7 @@ from oklp.services.vault import Vault, open_vault
 from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage.engine import Database, inspect_database, migrate
+from oklp.storage.presence import Presence, announce
 from oklp.web import game_api, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
@@ -55,10 +56,15 @@ def check_database(settings: Settings) -> None:
         migrate(settings.database_url, sandbox=True)
         return
     state = inspect_database(settings.database_url)
-    if not state.initialised or not state.current:
-        raise Conflict("The database is not at the current schema; run `oklp migrate` first.")
     if state.sandbox:
-        raise Conflict("This is a sandbox database, and the server runs in production mode.")
+        raise Conflict("This is a sandbox database, which production refuses; --sandbox (or OKLP_SANDBOX=1) takes it.")
+    if not state.initialised:
+        raise Conflict(
+            "There is no database yet. For play money give --sandbox (or OKLP_SANDBOX=1), which makes one; for"
+            " production run `oklp migrate` first. A database stays what it was made as."
+        )
+    if not state.current:
+        raise Conflict("The database is not at the current schema; run `oklp migrate` first.")
 
 
 def open_database(settings: Settings, clock: Callable[[], int]) -> Database:
@@ -71,18 +77,39 @@ def open_database(settings: Settings, clock: Callable[[], int]) -> Database:
     )
 
 
-def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> FastAPI:
-    """The whole platform as an ASGI application. The database is opened when it starts (`lifespan`)."""
+def make_ready(settings: Settings, presence: Presence, clock: Callable[[], int] = wall_clock) -> None:
+    """All that may keep a server from starting, before it does. Raises OklpError, OSError, DBAPIError."""
+    check_database(settings)
+    vault = open_vault(settings)
+    db = open_database(settings, clock)
+    try:
+        tell_replaced(db.run(auth.prepare, settings, vault, generate_key, clock(), presence.alone))
+    finally:
+        db.close()
+
+
+def tell_replaced(replaced: Sequence[str]) -> None:
+    for each in replaced:
+        log.warning("replaced_because_the_key_does_not_fit", what=each)
+
+
+def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None) -> FastAPI:
+    """The whole platform as an ASGI application. The database is opened when it starts (`lifespan`).
+
+    `presence` is that of this process, if it has announced itself already.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         vault = open_vault(settings)
-        db = open_database(settings, clock)
-        try:
-            async with running(app, settings, db, vault, clock):
-                yield
-        finally:
-            await asyncio.get_running_loop().run_in_executor(None, db.close)
+        here = presence or announce(settings.database_url)
+        with contextlib.closing(here):
+            db = open_database(settings, clock)
+            try:
+                async with running(app, settings, db, vault, here, clock):
+                    yield
+            finally:
+                await asyncio.get_running_loop().run_in_executor(None, db.close)
 
     app: FastAPI = FastAPIOffline(
         title="OKLP",
@@ -106,13 +133,15 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock) -> Fas
     return app
 
 
-def create_server(settings: Settings, clock: Callable[[], int] = wall_clock) -> Shortcut:
+def create_server(
+    settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None
+) -> Shortcut:
     """`create_app`, with a short way to the three hot endpoints. What a server process serves."""
     routes = {
         **hot([oidc.token_route], realm=settings.realm),
         **hot([game_api.token_info_route, *game_api.finish_routes]),
     }
-    return Shortcut(create_app(settings, clock), routes, settings.body_limit_bytes, refused)
+    return Shortcut(create_app(settings, clock, presence), routes, settings.body_limit_bytes, refused)
 
 
 def handlers() -> dict[Any, Any]:
@@ -136,12 +165,11 @@ async def refused(request: Any, error: Exception) -> Response:
 
 @contextlib.asynccontextmanager
 async def running(
-    app: FastAPI, settings: Settings, db: Database, vault: Vault, clock: Callable[[], int]
+    app: FastAPI, settings: Settings, db: Database, vault: Vault, presence: Presence, clock: Callable[[], int]
 ) -> AsyncIterator[Context]:
     """Keys, worker, event hub and the ear for other processes, for as long as the context is open."""
     with ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="oklp-pool") as pool:
-        for replaced in await db.write(auth.prepare, settings, vault, generate_key, clock()):
-            log.warning("replaced_because_the_key_does_not_fit", what=replaced)
+        tell_replaced(await db.write(auth.prepare, settings, vault, generate_key, clock(), presence.alone))
         context = await Context.open(settings, db, vault, clock, pool)
         app.state.context = context
         worker = Worker(settings, db, vault, clock, lambda: context.keys)
@@ -166,7 +194,7 @@ async def running(
         followers = [
             asyncio.create_task(each)
             for each in (
-                db.watch(),
+                db.watch(presence.relieved),
                 context.hub.run(),
                 _keep_fresh(stale_keys, context.reload_keys),
                 _keep_fresh(stale_games, context.reload_games),

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import multiprocessing
 import os
-import resource
 import signal
+import socket
 import sys
 import tempfile
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TextIO
 
 try:
     import typer
-    import uvicorn
     from pydantic import ValidationError
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
-    from sqlalchemy.exc import OperationalError
+    from rich.text import Text
+    from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-    from oklp import contract, observability
+    from oklp import contract, observability, serving
     from oklp import demo as demonstration
-    from oklp.app import check_database, create_server, open_database, wall_clock
-    from oklp.errors import OklpError
+    from oklp.app import check_database, make_ready, open_database, wall_clock
+    from oklp.errors import Conflict, OklpError
     from oklp.services import auth, books, games, operators, players
     from oklp.services.vault import Vault, hash_password, open_vault
     from oklp.settings import Settings
     from oklp.signing import generate_key
-    from oklp.storage.engine import Database, inspect_database, migrate
+    from oklp.storage.engine import Database, Tx, inspect_database, migrate
+    from oklp.storage.presence import Presence, announce
 except ModuleNotFoundError as missing:
     sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
 
@@ -58,6 +57,7 @@ err = Console(stderr=True)
 out = Console()
 
 DEMO_DIR = Path("data") / "demo"
+WIDEST = 1_000  # columns
 
 DatabaseUrl = Annotated[
     str, typer.Option("--database-url", help="`sqlite:///path.db` or `postgresql://…`; else OKLP_DATABASE_URL.")
@@ -66,8 +66,14 @@ Sandbox = Annotated[bool, typer.Option("--sandbox", help="Play money, loopback w
 
 
 def fail(message: str) -> NoReturn:
-    err.print(f"[red]oklp:[/] {message}", highlight=False)
+    """Say why not, in one line however long it is, and end with status 1."""
+    err.print(Text.assemble(("oklp:", "red"), " ", message), soft_wrap=True)
     raise typer.Exit(1)
+
+
+def say(message: str) -> None:
+    """A line as it is: nothing in it is markup, and it is not broken to the width of a terminal that may not be one."""
+    out.print(Text(message), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -78,12 +84,31 @@ def _refusals() -> Iterator[None]:
     except OklpError as refusal:
         fail(refusal.detail)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        fail(f"{where}: {first['msg']}" if where else str(first["msg"]))
-    except OperationalError as error:
-        reason = " ".join(str(error.orig).split())
-        fail(f"the database does not answer: {reason}")
+        fail(_fault(error))
+    except (OperationalError, InterfaceError) as error:
+        fail(f"the database does not answer: {_in_a_line(error.orig)}")
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:
+            raise  # a statement of ours is wrong
+        fail(f"this is no database of ours: {_in_a_line(error.orig)}")
+    except ArgumentError as error:
+        fail(f"OKLP_DATABASE_URL: {_in_a_line(error)}")
+    except OSError as error:
+        fail(": ".join(filter(None, [error.filename and str(error.filename), error.strerror or str(error)])))
+
+
+def _in_a_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing at fault. A setting goes by the name of its variable, an option of a command by its own."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if where and error.title == Settings.__name__:
+        where = f"{Settings.model_config['env_prefix']}{where}".upper()
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def _settings(database_url: str = "", sandbox: bool = False, **more: Any) -> Settings:
@@ -101,18 +126,24 @@ def _opened(database_url: str, *, sandbox: bool = False) -> Iterator[tuple[Setti
     """The database for a command. Its own mark says whether it is a sandbox; a new sandbox is made when asked for."""
     with _refusals():
         settings = _settings(database_url, sandbox)
-        state = inspect_database(settings.database_url)
-        if state.sandbox and not settings.sandbox:
-            settings = _settings(database_url, True)
+        if not settings.sandbox and not _mode_is_asked_for(settings):
+            settings = _settings(database_url, bool(inspect_database(settings.database_url).sandbox))
         check_database(settings)
         db = open_database(settings, wall_clock)
         try:
-            served_at = db.run(auth.served_at)
-            if served_at is not None and "OKLP_PUBLIC_URL" not in os.environ:
-                settings = _settings(database_url, settings.sandbox, public_url=served_at)
+            served = db.run(auth.served)
+            if served is not None:  # what the servers say counts, unless this shell says otherwise
+                given = {name for name in served._fields if f"OKLP_{name}".upper() in os.environ}
+                told = {name: value for name, value in served._asdict().items() if name not in given}
+                settings = _settings(database_url, settings.sandbox, **told)
             yield settings, db
         finally:
             db.close()
+
+
+def _mode_is_asked_for(settings: Settings) -> bool:
+    """True when OKLP_SANDBOX or --sandbox says which: otherwise a database's own mark does."""
+    return "sandbox" in settings.model_fields_set
 
 
 def _vault(settings: Settings, db: Database) -> Vault:
@@ -124,36 +155,6 @@ def _vault(settings: Settings, db: Database) -> Vault:
 
 
 # --- serving ---------------------------------------------------------------------------------------------------------
-
-
-def served_app() -> Any:
-    """What uvicorn calls in each process: the settings are in the environment."""
-    settings = Settings()
-    observability.configure_logging(level=settings.log_level)
-    _end_with_parent()
-    server = create_server(settings)
-    # What has been loaded by now stays: the collector need not look at it again and again, which took a tenth of the
-    # time under load. Requests leave few cycles behind, so it may look less often as well.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-    # While the event loop works through a burst of requests, a lane waits this long for the interpreter each time a
-    # statement of its comes back. Five milliseconds, the default, are longer than a whole batch.
-    sys.setswitchinterval(0.0005)
-    return server
-
-
-def _end_with_parent() -> None:
-    """One of several workers: without its parent it would keep the port, and nobody could tell it to stop."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def follow() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=follow, name="oklp-parent", daemon=True).start()
 
 
 @app.command()
@@ -168,15 +169,20 @@ def serve(
     """The server. On SIGTERM it drains and stops."""
     with _refusals():
         settings = _settings(database_url, sandbox)
-        if "OKLP_PUBLIC_URL" not in os.environ:
-            name = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)  # noqa: S104
-            settings = _settings(database_url, sandbox, public_url=f"http://{name}:{port}")
         if settings.embedded and workers > 1:
             fail("SQLite has one server process; use PostgreSQL for --workers above 1.")
         if settings.sandbox and not expose and host not in ("127.0.0.1", "::1", "localhost"):
             fail("A sandbox listens on loopback only; --expose says otherwise.")
-        check_database(settings)
-        open_vault(settings)
+        if not settings.sandbox:
+            check_database(settings)
+        sockets = _bind(host, port)
+        listens_at = serving.url_of(host, serving.port_of(sockets))
+        if "OKLP_PUBLIC_URL" not in os.environ:
+            settings = _settings(database_url, sandbox, public_url=listens_at)
+        observability.configure_logging(level=settings.log_level)
+        # From here on another server must not run on an SQLite file; before it, nothing has been changed.
+        presence = announce(settings.database_url)
+        make_ready(settings, presence)
     os.environ.update(
         OKLP_DATABASE_URL=settings.database_url,
         OKLP_SANDBOX="1" if settings.sandbox else "0",
@@ -184,38 +190,29 @@ def serve(
     )
     if settings.sandbox:
         err.print("[black on yellow] SANDBOX [/] play money, loopback webhooks, instant approval and payments")
-    _allow_many_connections()
+    raise typer.Exit(_run(settings, presence, sockets, workers, listens_at))
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    try:
+        return serving.bind(host, port)
+    except OSError as error:
+        fail(f"cannot listen on {host}:{port}: {error.strerror}")
+
+
+def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], workers: int, listens_at: str) -> int:
+    serving.allow_many_connections()
     # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if workers > 1:  # each process counts for itself; /metrics must tell of all
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
-        observability.configure_logging(level=settings.log_level)  # the parent tells of workers that die
-    uvicorn.run(
-        "oklp.cli:served_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=True,
-        timeout_graceful_shutdown=max(settings.drain_seconds - 1, 1),  # the last second is for what is cut off then
-        timeout_keep_alive=75,
-        # A worker cannot answer before it has started, and one that is killed for it will never have.
-        timeout_worker_healthcheck=30,
-        backlog=2048,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
-    )
-
-
-def _allow_many_connections() -> None:
-    """Slow webhook receivers each hold a connection: lift the soft limit of open files as far as we may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    observability.get_logger(__name__).info("listening", url=listens_at, public_url=settings.public_url)
+    try:
+        serving.listen(sockets)
+    except OSError as error:  # somebody else had the same port, and was the first to listen
+        fail(f"cannot listen on {listens_at}: {error.strerror}")
+    app = serving.app_of(settings, presence) if workers == 1 else serving.WORKER
+    return serving.run(app, settings, sockets, workers)
 
 
 @app.command()
@@ -237,9 +234,10 @@ def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) ->
     """Bring a database to the current schema."""
     with _refusals():
         settings = _settings(database_url, sandbox)
-        state = inspect_database(settings.database_url)
-        migrate(settings.database_url, sandbox=settings.sandbox if state.sandbox is None else state.sandbox)
-        out.print("The database is at the current schema.")
+        marked = inspect_database(settings.database_url).sandbox
+        for_play = settings.sandbox if marked is None or _mode_is_asked_for(settings) else marked
+        migrate(settings.database_url, sandbox=for_play)
+        say(f"The database is at the current schema. It is a {'sandbox' if for_play else 'production'} database.")
 
 
 # --- registering -----------------------------------------------------------------------------------------------------
@@ -261,7 +259,7 @@ def game_register(
     sandbox: Sandbox = False,
 ) -> None:
     """Register a game. In the sandbox it is approved at once."""
-    with _opened(database_url, sandbox=sandbox) as (settings, db):
+    with _opened(database_url, sandbox=sandbox) as (settings, db), _private_file(out_file) as write:
         request = contract.NewGame(
             name=name,
             webhook_url=webhook_url or None,
@@ -277,13 +275,54 @@ def game_register(
         )
         vault = _vault(settings, db)
         now = wall_clock()
-        studio_id = db.run(games.default_studio, now)
-        game = db.run(games.register, settings, vault, studio_id, request, now)
-        out_file.touch(mode=0o600)
-        out_file.write_text(game.developer_config.model_dump_json(indent=2, exclude_none=True) + "\n")
-        out.print(
-            f"{game.game_id} is registered ({game.vetting}); its configuration is in {out_file}.", highlight=False
-        )
+
+        def register(tx: Tx) -> contract.RegisteredGame:
+            game = games.register(tx, settings, vault, games.default_studio(tx, now), request, now)
+            # Its secrets are shown this once: if they cannot be written down, there is to be no game.
+            write(game.developer_config.model_dump_json(indent=2, exclude_none=True) + "\n")
+            return game
+
+        game = db.run(register)
+    say(f"{game.game_id} is registered ({game.vetting}); its configuration is in {out_file}.")
+
+
+@contextlib.contextmanager
+def _private_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that writes a file for its owner's eyes alone. The file is in place when the block ends well.
+
+    What can be found out before is: OSError when there can be no such file, or when it is a folder. Pipes and terminals
+    are written to as they are. The function raises Conflict.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w") as file:
+            yield lambda text: _write(file, text, path)
+        return
+    target = path.resolve()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        with os.fdopen(descriptor, "r+") as file:
+            yield lambda text: _write(file, text, path)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write(file: TextIO, text: str, path: Path) -> None:
+    """All of the file, on disk when this returns; a second call counts in place of the first."""
+    try:
+        if file.seekable():
+            file.seek(0)
+            file.truncate()
+        file.write(text)
+        file.flush()
+        if file.seekable():
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Conflict(f"{path} cannot be written: {error.strerror}") from error
 
 
 @player_app.command("create")
@@ -306,7 +345,7 @@ def player_create(
         grant = (str(uuid.uuid4()), balance) if balance else None
         hashed = hash_password(checked.password)
         db.run(players.create, settings, user_id, checked.username, hashed, grant, wall_clock())
-        out.print(f"{username} is {user_id}.", highlight=False)
+        say(f"{username} is {user_id}.")
 
 
 @operator_app.command("create")
@@ -320,7 +359,7 @@ def operator_create(
     with _opened(database_url, sandbox=sandbox) as (_, db):
         checked = contract.NamedPerson(username=username, password=password)
         db.run(operators.create, str(uuid.uuid4()), checked.username, hash_password(checked.password), wall_clock())
-        out.print(f"{username} is an operator.", highlight=False)
+        say(f"{username} is an operator.")
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -332,7 +371,7 @@ def keys_rotate(database_url: DatabaseUrl = "") -> None:
     with _opened(database_url) as (settings, db):
         vault = _vault(settings, db)
         kid = db.run(auth.rotate_keys, settings, vault, generate_key(), wall_clock())
-        out.print(f"The signing key is now {kid}.", highlight=False)
+        say(f"The signing key is now {kid}.")
 
 
 @books_app.command("verify")
@@ -360,9 +399,12 @@ def print_books(report: contract.Books, console: Console = out) -> None:
         table.add_column(column.replace("_", " "), justify="right")
     for totals in report.totals:
         table.add_row(totals.currency, *(f"{getattr(totals, column):,}" for column in columns))
+    # As wide as it is: an amount that is cut, in a pipe or a narrow window, is no amount.
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    console.width = max(console.width, needed)
     console.print(table)
     for fault in report.faults:
-        console.print(f"[red]{fault.check}[/] {fault.row}: {fault.detail}", highlight=False)
+        console.print(Text.assemble((fault.check, "red"), f" {fault.row}: {fault.detail}"), soft_wrap=True)
     console.print("[green]The books are clean.[/]" if report.clean else "[red]The books are NOT clean.[/]")
 
 

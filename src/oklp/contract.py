@@ -101,8 +101,8 @@ class Money(Wire):
 
 class Authentication(Wire):
     client_id: str
-    client_secret: str | None = None
-    webhook_secret: str | None = None
+    client_secret: str | None = Field(default=None, repr=False)
+    webhook_secret: str | None = Field(default=None, repr=False)
     public_key_url: str
     token_url: str
 

@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         default=SecretStr(""),
-        description="Encrypts keys and webhook secrets at rest. The sandbox makes one in the data folder.",
+        description="Encrypts keys and webhook secrets at rest: 32 characters or more in production. The sandbox makes "
+        "one in the data folder.",
     )
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 currency of a new game.")
     webhook_timeout_seconds: float = Field(default=10, gt=0, le=120, description="Time for one whole webhook exchange.")
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     )
     payment_provider: Literal["", "sandbox"] = Field(
         default="",
-        description="Provider of deposits and withdrawals; the sandbox uses its own.",
+        description="Provider of deposits and withdrawals. The sandbox has its own, which is for it alone.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     drain_seconds: Seconds = Field(default=15, description="On SIGTERM: how long requests and webhooks may finish.")
@@ -111,6 +112,8 @@ class Settings(BaseSettings):
         if self.sandbox:
             self.currency = "XTS"
             self.payment_provider = "sandbox"
+        elif self.payment_provider == "sandbox":
+            raise ValueError("OKLP_PAYMENT_PROVIDER: `sandbox` makes money from nothing, and OKLP_SANDBOX is off")
         return self
 
     @property

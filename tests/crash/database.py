@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import sqlalchemy as sa
 
 from oklp.storage.engine import connectable
+from oklp.storage.presence import PRESENT_KEY
 from scripts import postgres
 
 
@@ -40,3 +41,16 @@ def left_in_the_air(database_url: str) -> list[tuple[Any, ...]]:
         " LEFT JOIN matches ON matches.id = deliveries.match_id AND matches.start_delivery_id = deliveries.id"
         " WHERE deliveries.state = 'sending' OR (matches.status = 'starting' AND deliveries.state <> 'waiting')",
     )
+
+
+_SERVERS = (
+    f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {PRESENT_KEY}"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def await_servers(url: str, count: int) -> None:
+    """The end of a killed process's session is PostgreSQL's to notice; pytest's own time-out is the limit."""
+    with connectable(url).connect() as connection:
+        while connection.exec_driver_sql(_SERVERS).scalar_one() != count:
+            pass

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oklp import contract
-from oklp.services import books
+from oklp.services import books, housekeeping
 from oklp.storage import books as store
 from oklp.storage.book_checks import CHECKS
 from oklp.storage.tx import Tx
@@ -227,3 +227,26 @@ def test_no_single_value_can_be_changed_or_removed_unnoticed(world: World) -> No
                 assert not tamperer.report(statement).clean, statement
 
         check()
+
+
+# --- accounts that are sums ------------------------------------------------------------------------------------------
+
+
+def test_the_clearing_account_of_every_provider_is_rolled_up(world: World) -> None:
+    """Of whichever provider there was a payment: settings change, and the books do not."""
+    player = world.player()
+    expected = {"house:fees", "clearing:grant", f"studio:{world.studio_id}"}
+    assert set(world.run(housekeeping.accounts)) == expected
+    deposited: list[str] = []
+    for provider in ("sandbox", "abacus", "zebra", "abacus"):
+        payment = world.deposit(player, 100).payment_id
+        deposited.append(payment)
+        world.run(lambda tx, provider=provider, payment=payment: _say_who(tx, provider, payment))
+    found = world.run(housekeeping.accounts)
+    assert set(found) == {*expected, "clearing:sandbox", "clearing:abacus", "clearing:zebra"}
+    assert len(found) == len(set(found))
+    world.run(lambda tx: [_say_who(tx, "sandbox", payment) for payment in deposited])
+
+
+def _say_who(tx: Tx, provider: str, payment_id: str) -> None:
+    tx.execute(sa.text("UPDATE payments SET provider = :by WHERE id = :id"), {"by": provider, "id": payment_id})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from oklp import contract
 from oklp.errors import (
@@ -596,3 +597,10 @@ def test_a_suspended_players_payments_wait(world: World) -> None:
             attempt(ann, 5)
     world.reinstate(ann)
     assert world.withdraw(ann, 100).balance == 0
+
+
+def test_the_database_takes_no_entry_fee_below_zero(world: World) -> None:
+    match = world.create(world.player(), world.game(), 0)
+    with pytest.raises(sa.exc.IntegrityError, match="entry_fee"):
+        world.run(lambda tx: tx.driver("UPDATE matches SET entry_fee = -1"))
+    assert world.rows("SELECT entry_fee FROM matches WHERE id = :id", id=match.match_id) == [(0,)]

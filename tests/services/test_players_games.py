@@ -538,3 +538,15 @@ def test_a_name_that_is_guessed_from_everywhere_is_limited_too(world: World) -> 
     told = [_end(world, None, f"192.0.2.{n}") for n in range(101)]
     assert told == ["wrong"] * 100 + ["not told"]
     assert _end(world, ann.user_id, "198.51.100.1") == "not told"
+
+
+def test_secrets_of_a_game_do_not_show_when_it_is_printed(world: World) -> None:
+    request = contract.NewGame(name="Tile Rush", settings=contract.GameSettings(discovery="pull"))
+    game = world.run(games.register, world.settings, world.vault, world.studio_id, request, world.now)
+    found = game.developer_config.authentication
+    assert found.client_secret
+    assert found.webhook_secret
+    for shown in (repr(game), str(game), f"{game.developer_config}", repr(found)):
+        assert found.client_secret not in shown
+        assert found.webhook_secret not in shown
+    assert found.client_secret in game.developer_config.model_dump_json()

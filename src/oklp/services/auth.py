@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from oklp.services.vault import CHECK, Vault
 from oklp.settings import Settings
 from oklp.storage import games, players
 from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
 
 LOGIN_REFUSED = "The username or password is wrong."
 PER_NAME_FACTOR = 10
@@ -31,38 +33,73 @@ class KeyRing:
     public_key: str
 
 
-def prepare(tx: Tx, settings: Settings, vault: Vault, new_key: Callable[[], str], now: int) -> list[str]:
+class Served(NamedTuple):
+    """What the server that started last says of itself."""
+
+    public_url: str
+    realm: str
+
+
+def _perhaps_not() -> bool:
+    return False
+
+
+def prepare(
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    new_key: Callable[[], str],
+    now: int,
+    alone: Callable[[], bool] = _perhaps_not,
+) -> list[str]:
     """Make sure that the vault fits the database and that there is a signing key. Returns what was replaced, as words.
 
-    Raises Conflict in production when `OKLP_SECRET_KEY` does not fit; the sandbox replaces what it cannot read.
+    Raises Conflict in production when `OKLP_SECRET_KEY` does not fit. The sandbox replaces what it cannot read, but
+    only when this is the only server (`alone`): another would go on with keys and secrets that are no longer there.
     """
     games.lock_platform(tx)
     platform = games.platform(tx)
     if platform is None:
         raise Conflict("The database is not initialised; run `oklp migrate`.")
-    if platform.public_url != settings.public_url:
-        games.set_public_url(tx, settings.public_url)
     replaced = []
     if platform.secret_check is not None and not vault.fits(platform.secret_check):
         if not settings.sandbox:
-            raise Conflict("OKLP_SECRET_KEY does not fit this database.")
+            raise vault.misfit()
+        if not alone():
+            raise Conflict(
+                f"{vault.source} does not fit this database, on which another server runs with one that does."
+            )
         games.delete_signing_keys(tx)
         for game_id in games.delete_webhook_secrets(tx):
             add_webhook_secret(tx, vault, game_id, signing.new_webhook_secret(secrets.token_bytes(32)), now)
             replaced.append(f"webhook secret of {game_id}")
         replaced.append("signing keys")
     if platform.secret_check is None or replaced:
-        games.set_secret_check(tx, vault.encrypt(CHECK))
+        games.update_platform(tx, secret_check=vault.encrypt(CHECK))
+    told = {
+        "public_url": settings.public_url,
+        "realm": settings.realm,
+        "token_seconds": max(platform.token_seconds or 0, _token_seconds(settings)),
+    }
+    if told != {name: getattr(platform, name) for name in told}:
+        games.update_platform(tx, **told)
     if not any(row.retired_at is None for row in games.signing_keys(tx)):
         _add_key(tx, vault, new_key(), now)
         tx.notify("keys")
     return replaced
 
 
-def served_at(tx: Tx) -> str | None:
-    """The public URL of the server that started last."""
+def _token_seconds(settings: Settings) -> int:
+    """No token of a server with these settings, be it for access or with a webhook, is good for longer than this."""
+    return settings.access_token_seconds + math.ceil(settings.webhook_timeout_seconds) + 60
+
+
+def served(tx: Tx) -> Served | None:
+    """None for a database that was never served."""
     platform = games.platform(tx)
-    return platform.public_url if platform is not None else None
+    if platform is None or platform.public_url is None or platform.realm is None:
+        return None
+    return Served(platform.public_url, platform.realm)
 
 
 def has_keys(tx: Tx) -> bool:
@@ -71,20 +108,23 @@ def has_keys(tx: Tx) -> bool:
 
 
 def rotate_keys(tx: Tx, settings: Settings, vault: Vault, pem: str, now: int) -> str:
-    """A new signing key; the old ones stay in JWKS until the last token they signed has expired. Returns its kid."""
+    """A new signing key; the old ones stay in JWKS until the last token they signed has expired. Returns its kid.
+
+    How long that is the servers have said (`prepare`): who rotates may have other settings than they.
+    """
     games.lock_platform(tx)
-    check_vault(tx, vault)
-    life_ms = settings.access_token_seconds * 1000 + int(settings.webhook_timeout_seconds * 1000) + 60_000
-    games.retire_signing_keys(tx, now, now + life_ms)
+    platform = check_vault(tx, vault)
+    games.retire_signing_keys(tx, now, now + 1000 * max(platform.token_seconds or 0, _token_seconds(settings)))
     tx.notify("keys")
     return _add_key(tx, vault, pem, now)
 
 
-def check_vault(tx: Tx, vault: Vault) -> None:
-    """Raises Conflict when the vault's key is not the database's."""
+def check_vault(tx: Tx, vault: Vault) -> Row:
+    """The platform's row. Raises Conflict when the vault's key is not the database's."""
     platform = games.platform(tx)
     if platform is None or platform.secret_check is None or not vault.fits(platform.secret_check):
-        raise Conflict("OKLP_SECRET_KEY does not fit this database.")
+        raise vault.misfit()
+    return platform
 
 
 def _add_key(tx: Tx, vault: Vault, pem: str, now: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from secrets import token_urlsafe
@@ -16,13 +18,19 @@ from oklp.errors import Conflict, invalid
 from oklp.settings import Settings
 
 KEY_FILE = "secret.key"
+SETTING = "OKLP_SECRET_KEY"
+MINIMUM_CHARACTERS = 32
 CHECK = "oklp"
 
 
 class Vault:
-    """Encrypts what must be read again (signing keys, webhook secrets), with a key derived from `OKLP_SECRET_KEY`."""
+    """Encrypts what must be read again (signing keys, webhook secrets), with a key derived from `OKLP_SECRET_KEY`.
 
-    def __init__(self, secret: str) -> None:
+    `source` names where the secret came from, for whoever has given the wrong one.
+    """
+
+    def __init__(self, secret: str, source: str = SETTING) -> None:
+        self.source = source
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"oklp at rest").derive(secret.encode())
         self._fernet = Fernet(urlsafe_b64encode(derived))
 
@@ -34,7 +42,10 @@ class Vault:
         try:
             return self._fernet.decrypt(token.encode()).decode()
         except InvalidToken as error:
-            raise Conflict("OKLP_SECRET_KEY does not fit this database.") from error
+            raise self.misfit() from error
+
+    def misfit(self) -> Conflict:
+        return Conflict(f"{self.source} does not fit this database.")
 
     def fits(self, check: str) -> bool:
         try:
@@ -44,28 +55,34 @@ class Vault:
 
 
 def open_vault(settings: Settings) -> Vault:
-    """The vault of these settings. The sandbox makes its key in the data folder; production must be given one."""
+    """The vault of these settings. The sandbox makes its key in the data folder; production must be given a long one.
+
+    Raises InvalidRequest; OSError when the data folder cannot be used.
+    """
     secret = settings.secret_key.get_secret_value()
-    if secret:
-        return Vault(secret)
-    if not settings.sandbox:
-        raise invalid("OKLP_SECRET_KEY", "must be set (32 random characters or more), and kept")
-    path = settings.data_dir / KEY_FILE
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x") as file:
-            path.chmod(0o600)
-            file.write(token_urlsafe(32))
-    except FileExistsError:
-        pass
-    return Vault(_read_key(path))
+    if settings.sandbox and not secret:
+        path = settings.data_dir / KEY_FILE
+        return Vault(_kept_key(path), f"The key in {path}")
+    if not settings.sandbox and len(secret) < MINIMUM_CHARACTERS:
+        raise invalid(SETTING, f"must be set to {MINIMUM_CHARACTERS} random characters or more, and kept")
+    return Vault(secret)
 
 
-def _read_key(path: Path) -> str:
-    secret = path.read_text().strip()
-    if not secret:
-        raise Conflict(f"{path} is empty; delete it to let the sandbox make a new key.")
-    return secret
+def _kept_key(path: Path) -> str:
+    """The key in this file, which is made where there is none. Of processes that start together, one makes it."""
+    if path.exists() and (secret := path.read_text().strip()):
+        return secret
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        secret = file.read().strip()
+        if not secret:
+            secret = token_urlsafe(32)
+            file.seek(0)
+            file.write(secret)
+            file.flush()
+            os.fsync(file.fileno())
+        return secret
 
 
 # OWASP's Argon2id parameters for servers that must not be exhausted by log-ins: 19 MiB, two passes, one lane.

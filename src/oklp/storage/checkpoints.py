@@ -12,6 +12,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ PAUSE_SECONDS = 0.05
 class Checkpointer:
     """A thread that copies the log of one database whenever there was a commit."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._committed = threading.Event()
         self._closing = threading.Event()

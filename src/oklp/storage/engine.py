@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import psycopg
@@ -24,8 +23,10 @@ import sqlalchemy as sa
 
 from oklp.errors import Conflict, InvariantBroken, OklpError
 from oklp.storage import driver, migrations
-from oklp.storage.checkpoints import LOG_PAGES, Checkpointer
+from oklp.storage.checkpoints import Checkpointer
+from oklp.storage.connecting import connectable, path_of
 from oklp.storage.lanes import Job, Lane, LaneObserver
+from oklp.storage.presence import TAKE_PART
 from oklp.storage.tx import Tx
 
 __all__ = ["Database", "SilentObserver", "Tx", "connectable", "horizon", "inspect_database", "migrate"]
@@ -38,8 +39,6 @@ J = TypeVar("J")
 
 Listener = Callable[[set[str], Sequence[Any]], None]
 
-BUSY_TIMEOUT_MS = 30_000
-STATEMENT_TIMEOUT_MS = 30_000
 CHANNEL = "oklp"
 POLL_SECONDS = 0.1
 TOPICS = frozenset({"deliveries", "events", "games", "keys"})
@@ -51,69 +50,6 @@ class SilentObserver:
     def batch(self, lane: str, size: int, seconds: float) -> None: ...
 
     def retried(self, lane: str) -> None: ...
-
-
-def _path(url: str) -> str:
-    """The file of an SQLite URL."""
-    return url.removeprefix("sqlite:///")
-
-
-def connectable(url: str) -> sa.Engine:
-    """An engine whose connections are in autocommit: lanes say BEGIN and COMMIT themselves.
-
-    SQLite: WAL, `synchronous=FULL`, foreign keys, 30 s busy time-out. PostgreSQL: psycopg 3, bounded statements.
-    """
-    if url.startswith("sqlite:"):
-        path = _path(url)
-        if path and path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(
-            url,
-            poolclass=sa.pool.NullPool,
-            hide_parameters=True,  # they hold password hashes, and errors go to logs
-            connect_args={
-                "timeout": BUSY_TIMEOUT_MS / 1000,
-                "check_same_thread": False,
-                "isolation_level": None,
-                "cached_statements": 512,
-            },
-            isolation_level="AUTOCOMMIT",
-        )
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        return engine
-    for prefix in ("postgresql://", "postgres://"):
-        url = url.replace(prefix, "postgresql+psycopg://", 1)
-    return sa.create_engine(
-        url,
-        poolclass=sa.pool.NullPool,
-        hide_parameters=True,
-        isolation_level="AUTOCOMMIT",
-        connect_args={
-            "connect_timeout": 5,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "application_name": "oklp",
-            "options": (
-                f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=10000 -c timezone=UTC"
-                " -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning"
-            ),
-        },
-    )
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
-    cursor.execute("PRAGMA cache_size=-16000")
-    # A statement that writes many rows keeps what it would need to undo itself: in memory, not in a file.
-    cursor.execute("PRAGMA temp_store=MEMORY")
-    cursor.close()
 
 
 def horizon(tx: Tx) -> int:
@@ -138,7 +74,7 @@ class DatabaseState(NamedTuple):
 
 def inspect_database(url: str) -> DatabaseState:
     """Look without changing anything (a missing SQLite file stays missing)."""
-    if url.startswith("sqlite:") and not Path(_path(url)).exists():
+    if url.startswith("sqlite:") and not path_of(url).exists():
         return DatabaseState(initialised=False, current=False, sandbox=None)
     engine = connectable(url)
     try:
@@ -182,7 +118,7 @@ def migrate(url: str, *, sandbox: bool, now: int | None = None) -> None:
 def _check_mode(marked: bool, sandbox: bool) -> None:
     if marked != sandbox:
         whose = "a sandbox" if marked else "a production"
-        raise Conflict(f"This is {whose} database, and the server runs in the other mode.")
+        raise Conflict(f"This is {whose} database, which the other mode refuses.")
 
 
 class _WriteSessions:
@@ -366,7 +302,7 @@ class Database:
         self.browse_lane = lane("browse", _ReadSessions(self.engine))
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
         self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane)
-        self._checkpointer = None if self.postgres else Checkpointer(_path(url))
+        self._checkpointer = None if self.postgres else Checkpointer(path_of(url))
         if self._checkpointer is not None:
             self._write_sessions.after_commit = self._checkpointer.commit_happened
             self._checkpointer.start()
@@ -389,28 +325,34 @@ class Database:
             except Exception:  # a listener whose loop is closed must not keep the others from hearing
                 log.exception("a listener failed")
 
-    async def watch(self) -> None:
-        """Hear commits of other processes until cancelled: LISTEN on PostgreSQL, the newest operation on SQLite."""
+    async def watch(self, listening: Callable[[], None] = lambda: None) -> None:
+        """Hear commits of other processes until cancelled: LISTEN on PostgreSQL, the newest operation on SQLite.
+
+        `listening` is called each time that it begins: this process is present by its own connection then.
+        """
         while True:
             try:
-                await (self._watch_postgres() if self.postgres else self._watch_sqlite())
+                await (self._watch_postgres(listening) if self.postgres else self._watch_sqlite(listening))
             except (psycopg.Error, sqlite3.Error, OSError) as error:
                 log.warning("listening to other nodes failed, trying again: %r", error)
             await asyncio.sleep(1)
 
-    async def _watch_postgres(self) -> None:
+    async def _watch_postgres(self, listening: Callable[[], None]) -> None:
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+            await connection.execute(TAKE_PART.encode())
             await connection.execute(f"LISTEN {CHANNEL}")
+            listening()
             self.wake(set(TOPICS))  # whatever was said while nobody listened
             async for notification in connection.notifies():
                 node, *topics = notification.payload.split()
                 if node != self.node:
                     self.wake(set(topics))
 
-    async def _watch_sqlite(self) -> None:
+    async def _watch_sqlite(self, listening: Callable[[], None]) -> None:
         """Look for operations that this process did not do: each of ours would wake everybody for nothing."""
-        connection = sqlite3.connect(_path(self.url), timeout=1)
+        listening()
+        connection = sqlite3.connect(path_of(self.url), timeout=1)
         try:
             seen = None
             while True:

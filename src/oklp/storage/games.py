@@ -154,12 +154,8 @@ def platform(tx: Tx) -> Row | None:
     return tx.row(sa.select(schema.platform))
 
 
-def set_secret_check(tx: Tx, value: str) -> None:
-    tx.execute(schema.platform.update().values(secret_check=value))
-
-
-def set_public_url(tx: Tx, url: str) -> None:
-    tx.execute(schema.platform.update().values(public_url=url))
+def update_platform(tx: Tx, **values: Any) -> None:
+    tx.execute(schema.platform.update().values(**values))
 
 
 def platform_is_free(tx: Tx) -> bool:

@@ -154,10 +154,23 @@ def roll_up(tx: Tx, account: str) -> None:
             tx.execute(r.insert().values(account=account, currency=currency, **values))
 
 
+# From each provider to the next by the index: there are few of them, and a row for every payment ever made.
+_PROVIDERS = sa.text("""
+    WITH RECURSIVE known (provider) AS (
+        SELECT min(provider) FROM payments
+        UNION ALL
+        SELECT (SELECT min(provider) FROM payments WHERE provider > known.provider)
+        FROM known WHERE known.provider IS NOT NULL
+    )
+    SELECT provider FROM known WHERE provider IS NOT NULL
+""")
+
+
 def house_accounts(tx: Tx) -> list[str]:
-    """Accounts that have postings but no balance row: fees, clearing and studios."""
+    """Accounts that have postings but no balance row: fees, clearing of grants and of each provider, studios."""
+    clearing = [f"clearing:{row[0]}" for row in tx.rows(_PROVIDERS)]
     studios = [f"studio:{row[0]}" for row in tx.rows(sa.select(schema.studios.c.id))]
-    return ["house:fees", "clearing:sandbox", "clearing:grant", *studios]
+    return ["house:fees", "clearing:grant", *clearing, *studios]
 
 
 # --- winnings held for suspended players -----------------------------------------------------------------------------

@@ -34,7 +34,11 @@ platform = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("sandbox", sa.Boolean, nullable=False),
     sa.Column("secret_check", Text),
-    sa.Column("public_url", Text),  # of the server that started last: what commands put into developer configs
+    # Of the server that started last: what commands put into developer configs.
+    sa.Column("public_url", Text),
+    sa.Column("realm", Text),
+    # For how long a token of any server so far is good at the most: a retired key verifies for that long.
+    sa.Column("token_seconds", Int),
     sa.Column("tx_number_offset", Int, nullable=False, server_default="0"),
     sa.Column("created_at", Int, nullable=False),
     sa.CheckConstraint("id = 1", name="single"),
@@ -197,6 +201,7 @@ matches = sa.Table(
     sa.Column("abort_detail", Text),
     _one_of("status", "pending", "starting", "live", "finished", "aborted"),
     _one_of("visibility", "private", "public"),
+    sa.CheckConstraint("entry_fee >= 0", name="entry_fee_not_negative"),
     sa.CheckConstraint("escrow >= 0", name="escrow_not_negative"),
     sa.CheckConstraint("status NOT IN ('finished', 'aborted') OR escrow = 0", name="escrow_empty_when_over"),
     sa.Index("ix_matches_game", "game_id", "created_at", "id"),
@@ -344,7 +349,7 @@ payments = sa.Table(
     sa.Column("id", Text, primary_key=True),
     sa.Column("user_id", Text, nullable=False, index=True),
     sa.Column("kind", Text, nullable=False),
-    sa.Column("provider", Text, nullable=False),
+    sa.Column("provider", Text, nullable=False, index=True),
     sa.Column("amount", Int, nullable=False),
     sa.Column("currency", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),

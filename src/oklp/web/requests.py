@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ Scope = MutableMapping[str, Any]
 
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
 CLIENT_GONE = 499  # counted, never sent
+CUT = 503  # the drain is over: whoever cancels the request answers it (oklp/serving.py)
 
 
 class Observed:
@@ -45,6 +47,9 @@ class Observed:
 
         try:
             await self._app(scope, receive, observed)
+        except asyncio.CancelledError:
+            status = CUT
+            raise
         finally:
             route = scope.get("route")
             path = getattr(route, "path", None) or "(none)"
@@ -150,5 +155,8 @@ class Shortcut:
             response.raw_headers += ((b"x-request-id", request_id), NO_SNIFF)
             await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
             await send({"type": "http.response.body", "body": response.body})
+        except asyncio.CancelledError:
+            status = CUT
+            raise
         finally:
             observe_http(found.template, scope["method"], status, time.perf_counter() - started)

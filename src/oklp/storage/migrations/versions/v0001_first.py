@@ -194,6 +194,7 @@ def upgrade() -> None:
         sa.CheckConstraint("amount > 0", name=op.f("ck_payments_amount")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
     )
+    op.create_index(op.f("ix_payments_provider"), "payments", ["provider"], unique=False)
     op.create_index(op.f("ix_payments_user_id"), "payments", ["user_id"], unique=False)
     op.create_table(
         "platform",
@@ -201,6 +202,8 @@ def upgrade() -> None:
         sa.Column("sandbox", sa.Boolean(), nullable=False),
         sa.Column("secret_check", sa.Text(), nullable=True),
         sa.Column("public_url", sa.Text(), nullable=True),
+        sa.Column("realm", sa.Text(), nullable=True),
+        sa.Column("token_seconds", sa.BigInteger(), nullable=True),
         sa.Column("tx_number_offset", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_platform_single")),
@@ -398,6 +401,7 @@ def upgrade() -> None:
             "status NOT IN ('finished', 'aborted') OR escrow = 0", name=op.f("ck_matches_escrow_empty_when_over")
         ),
         sa.CheckConstraint("visibility IN ('private', 'public')", name=op.f("ck_matches_visibility")),
+        sa.CheckConstraint("entry_fee >= 0", name=op.f("ck_matches_entry_fee_not_negative")),
         sa.CheckConstraint("escrow >= 0", name=op.f("ck_matches_escrow_not_negative")),
         sa.ForeignKeyConstraint(
             ["game_id"],
