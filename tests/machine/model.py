@@ -64,6 +64,7 @@ class Seat:
     team: str
     state: str
     slot: int | None = None
+    paid: bool = False  # once: such a seat is never taken again
 
 
 @dataclass
@@ -125,6 +126,9 @@ class Match:
 
     def knows(self, user_id: str, code: bool = False) -> bool:
         return self.public or code or any(seat.user_id == user_id for seat in self.seats)
+
+    def unpaid(self, user_id: str, state: str) -> list[Seat]:
+        return [seat for seat in self.seats if seat.user_id == user_id and seat.state == state and not seat.paid]
 
     def holds(self, user_id: str) -> bool:
         seat = self.seat(user_id)
@@ -203,7 +207,15 @@ class Model:
         return refusals
 
     def invite(self, match: Match, user_id: str, team: str) -> None:
+        left = match.unpaid(user_id, "left")
+        once_in = sum(seat.user_id == user_id and seat.state == "left" for seat in match.seats)
+        self._line_up(match, match.unpaid(user_id, "declined") or (left if once_in > 1 else []))
         match.seats.append(Seat(user_id, team, "invited"))
+
+    def _line_up(self, match: Match, spare: list[Seat]) -> None:
+        """A seat that nothing was ever paid for is taken again, at the end of the line."""
+        if spare:
+            match.seats.remove(spare[0])
 
     def may_join(self, who: Player, match: Match, team: str | None, code: bool | None) -> Refusals:
         """`code`: None for none, else whether it is the right one."""
@@ -226,6 +238,7 @@ class Model:
         seat = match.seat(who.user_id)
         slot = match.room(team)[0]
         if seat is None:
+            self._line_up(match, match.unpaid(who.user_id, "left") or match.unpaid(who.user_id, "declined"))
             match.seats.append(Seat(who.user_id, team, "joined", slot))
         else:
             seat.team, seat.state, seat.slot = team, "joined", slot
@@ -292,6 +305,7 @@ class Model:
         if seat.state == "confirmed":
             return
         seat.state = "confirmed"
+        seat.paid = match.fee > 0
         who.balance -= match.fee
         confirmed = sum(each.state == "confirmed" for each in match.seats)
         if confirmed < len(match.teams) * match.size:
