@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from oklp.errors import Conflict, NotFound, OklpError, Unavailable
-from oklp.storage import engine, lanes
+from oklp.storage import connecting, engine, lanes
 from oklp.storage.engine import Database, Tx
 from oklp.storage.lanes import Job, Lane
 from scripts.postgres import Cluster, find_programs
@@ -127,7 +127,7 @@ def test_a_sqlite_file_that_stays_busy_is_reported_once_for_the_batch(
     slow_writer: tuple[str, Callable[[], None]], monkeypatch: pytest.MonkeyPatch, watcher: Watcher
 ) -> None:
     url, commit = slow_writer
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_MS", 10)
     monkeypatch.setattr(lanes, "RERUN_PAUSE_SECONDS", 0.0)
     with closing(Database(url, clock=lambda: NOW, observer=watcher)) as database:
         futures = [submit(database, add, f"s{n}") for n in range(30)]

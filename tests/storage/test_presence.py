@@ -151,6 +151,7 @@ def test_asking_does_not_end_ones_own_presence(postgres_url: str) -> None:
         assert not here.alone()
         assert not there.alone()
         here.close()
+        await_servers(postgres_url, 1)
         assert there.alone()
         assert there.alone()
         with present(postgres_url) as third:
