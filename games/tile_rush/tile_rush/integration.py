@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from oklp.sdk import (
     AsyncClient,
@@ -76,5 +75,5 @@ class Platform:
 
     async def answer_to(self, match_id: str, user_id: str) -> OutboxEntry | None:
         """What the platform said to a player's result."""
-        entries: list[Any] = await self._outbox.entries(match_id=match_id)
+        entries = await self._outbox.entries(match_id=match_id)
         return next((entry for entry in entries if entry.result.participants[0].id == user_id), None)

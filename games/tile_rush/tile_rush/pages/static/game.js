@@ -245,13 +245,11 @@ function over(state) {
   if (board === null) begin({ ...state, elapsed_ms: state.duration_ms + 1 }, state.log);
   running = false;
   view.enabled = false;
-  const taps = state.have === 1 ? "1 tap" : `${state.have} taps`;
-  const details = state.have ? `${taps}, ${state.largest} tiles at once` : "Not a tile was cleared";
-  showOutcome(state.refusal ? "Run ended" : "Time is up", `${number(state.score)}`, details);
+  showOutcome(state.refusal ? "Run ended" : "Time is up", number(state.score), details(state.have, state.largest));
   write("score", number(state.score));
   by("refused").hidden = !state.refusal;
   if (state.refusal) {
-    write("refused", `The log of this run was refused: ${state.refusal}. The run ended there. What counts is the score of the ${taps} before.`);
+    write("refused", `The log of this run was refused: ${state.refusal}. The run ended there. What counts is the score of the ${tapped(state.have)} before.`);
   }
   write("report", REPORTS[state.report] ?? "");
   if (state.report === "waiting") waitForReport();
@@ -315,9 +313,7 @@ function overInPractice() {
       // A browser that keeps nothing has no best score either.
     }
   }
-  const taps = board.turns === 1 ? "1 tap" : `${board.turns} taps`;
-  const details = board.turns ? `${taps}, ${board.largest} tiles at once` : "Not a tile was cleared";
-  showOutcome("Time is up", number(board.score), details);
+  showOutcome("Time is up", number(board.score), details(board.turns, board.largest));
   write("report", isBest ? "Your best so far." : `Your best so far: ${number(before)}`);
 }
 
@@ -335,12 +331,17 @@ function introduce() {
   by("start").focus({ preventScroll: true });
 }
 
-function showOutcome(title, score, details = "") {
+const tapped = (taps) => (taps === 1 ? "1 tap" : `${taps} taps`);
+const details = (taps, largest) =>
+  taps ? `${tapped(taps)}, the largest group of ${largest} tiles` : "Not a tile was cleared";
+
+function showOutcome(title, score, text = "") {
   const first = by("outcome").hidden;
   show("outcome");
   write("outcome-title", title);
   write("outcome-score", score);
-  write("outcome-details", details);
+  write("outcome-details", text);
+  by("time-box").classList.remove("short");
   by("outcome-score").classList.toggle("counting", score === "Counting…");
   by("outcome-back").hidden = practising;
   by("practise").hidden = practising;
