@@ -293,6 +293,14 @@ async def results(platform: Platform, number: int) -> list[Any]:
     return [asked.json for asked in platform.asked_for(f"{API}/finish")]
 
 
+async def named(http: httpx.AsyncClient) -> Any:
+    """The view of a seat, once the game has asked for its opponent's name."""
+    async with asyncio.timeout(20):
+        while not (view := (await http.get("state")).json())["them"]["name"]:
+            await asyncio.sleep(0.01)
+    return view
+
+
 async def play_all(mine: httpx.AsyncClient, theirs: httpx.AsyncClient) -> None:
     """One plays 1 to 7, the other 2 to 7 and then 1; the last card of each needs no bid."""
     for http in (mine, theirs):
@@ -315,7 +323,7 @@ def test_a_whole_match(platform: Platform, tmp_path: Path) -> None:
                 {"id": user, "score": score} for user, score in zip(USERS, points, strict=True)
             ]
             assert [team["ranking"] for team in sent["teams"]] == [2, 1]
-            view = (await mine.get("state")).json()
+            view = await named(mine)
             assert (view["outcome"], view["them"]["name"]) == ("lost", "otto")
             assert view["back_url"] == f"{platform.url}/matches/{MATCH_ID}"
 

@@ -14,7 +14,7 @@ ORIGIN = "http://game.test"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def _executable() -> str:
+def executable() -> str:
     found = os.environ.get("OKLP_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         raise AssertionError("there is no Chromium: name one in OKLP_TEST_CHROMIUM")
@@ -36,7 +36,7 @@ def open_page(files: Mapping[str, Path]) -> Iterator[Page]:
 
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root, as which tests often run in containers; the page is ours.
-        browser = playwright.chromium.launch(executable_path=_executable(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         try:
             page = browser.new_page()
             page.route("**/*", answer)

@@ -1,0 +1,1 @@
+"""Tile Rush: a score-attack puzzle in the browser, as a game server on `oklp.sdk`."""
