@@ -296,7 +296,7 @@ async def results(platform: Platform, number: int) -> list[Any]:
 async def named(http: httpx.AsyncClient) -> Any:
     """The view of a seat, once the game has asked for its opponent's name."""
     async with asyncio.timeout(20):
-        while not (view := (await http.get("state")).json())["them"]["name"]:
+        while not (view := (await http.get("state")).json())["them"]["name"]:  # noqa: ASYNC110 - it is asked of a server
             await asyncio.sleep(0.01)
     return view
 
