@@ -153,7 +153,7 @@ async def launch(request: Request) -> Response:
             404,
             "This link is no longer valid",
             "A link into a match is made for one player and works for a limited time. "
-            "Go back to your match and press Play again to get a new one.",
+            "Go back to your match and press Play there to get a new one.",
         )
     if match is not None and seat is not None:
         # Also when it is over: the board then shows how it ended.
@@ -229,20 +229,19 @@ async def board(request: Request) -> Response:
             404,
             "This seat is not yours",
             "The match is over for good, or this browser has not been let in. "
-            "Go back to your match and press Play again.",
+            "Go back to your match and press Play there.",
         )
     match, _ = held
     options = options_of(request)
     if match.level is not None:
-        links = {"back": "/", "back_label": "Leave practice", "rematch": "/", "rematch_label": "Play again"}
+        links = ("/", "Leave practice"), ("/", "Play again"), (options.rematch_url, "To the platform")
     else:
-        links = {
-            "back": options.back_to(match.match_id),
-            "back_label": "Back to the match",
-            "rematch": options.rematch_url,
-            "rematch_label": "Rematch on the platform",
-        }
-    return HTMLResponse(page("board.html", **links))
+        back = options.back_to(match.match_id), "Back to the match"
+        links = back, back, (options.rematch_url, "Rematch on the platform")
+    fields = {}
+    for name, (link, label) in zip(("back", "first", "second"), links, strict=True):
+        fields |= {name: link, f"{name}_label": label}
+    return HTMLResponse(page("board.html", **fields))
 
 
 async def socket(websocket: WebSocket) -> None:

@@ -131,9 +131,10 @@ function drawSide(who) {
   const turn = state.turn === who;
   by(who).classList.toggle("turn", turn);
   by(`${who}-token`).className = `token ${side.colour}`;
+  by(`${who}-token`).setAttribute("aria-label", `Plays ${side.colour}`);
   write(`${who}-name`, who === "you" ? "You" : opponent());
   const colour = side.colour === "black" ? "Black" : "White";
-  let note = turn ? `${colour}, to move` : colour;
+  let note = turn ? "To move" : colour;
   let away = false;
   if (who === "them" && !ended() && !side.here) {
     note = side.arrived ? "Away" : "Not here yet";
@@ -158,24 +159,23 @@ function drawMoves() {
   for (const item of list.children) item.classList.toggle("now", item === list.lastChild);
 }
 
-function sentence() {
-  if (ended()) return ["", false];
-  if (refusal) return [refusal, false];
+// What is to be done now, and what was done before.
+function sentences() {
+  if (ended()) return ["", ""];
   if (state.phase === "waiting") {
     const minutes = Math.ceil(state.arrival_ms / 60_000);
-    return [`Waiting for ${opponent()} to come, for ${plural(minutes, "minute")} at most. You play ${state.you.colour}.`];
+    return [`Waiting for ${opponent()}`, `For ${plural(minutes, "minute")} at most. You play ${state.you.colour}.`];
   }
-  const words = [];
+  const mine = state.turn === "you";
+  let then = "";
   if (state.moves.length) {
     const [colour, square] = state.moves.at(-1);
-    if (colour === state.them.colour) words.push(`${opponent()} played ${square}.`);
-  }
-  if (state.passed === "you") words.push("You have no move, so you pass.");
-  if (state.passed === "them") words.push(`${opponent()} has no move and passes.`);
-  if (state.turn === "you") words.push(state.moves.length ? "Your move." : "You play black and begin.");
-  else if (!state.them.here) words.push(`${opponent()} is away. Their clock runs.`);
-  else words.push(`${opponent()} is to move.`);
-  return [words.join(" "), state.turn === "you"];
+    then = `${colour === state.you.colour ? "You" : opponent()} played ${square}.`;
+  } else if (mine) then = "You play black and begin.";
+  if (state.passed === "you") then += " You have no move, so you pass.";
+  if (state.passed === "them") then += ` ${opponent()} has no move and passes.`;
+  if (!mine && !state.them.here) then += " Their clock runs while they are away.";
+  return [mine ? "Your move" : `${opponent()} is to move`, refusal || then.trim()];
 }
 
 function outcomeWords() {
@@ -245,9 +245,10 @@ function draw(before) {
   drawSide("you");
   drawSide("them");
   drawMoves();
-  const [text, mine] = sentence();
-  write("say", text);
-  by("say").classList.toggle("mine", Boolean(mine));
+  const [now, then] = sentences();
+  write("say-now", now);
+  write("say-then", then);
+  by("say").classList.toggle("mine", state.turn === "you");
   drawOutcome();
   drawClocks();
   document.title = `${state.turn === "you" ? "● Your move · " : ""}Reversi`;
