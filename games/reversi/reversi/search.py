@@ -30,7 +30,7 @@ class Strength:
 STRENGTHS: Final[dict[Level, Strength]] = {
     "easy": Strength(depth=1, ending=0, positions=500, slip=3),
     "medium": Strength(depth=3, ending=6, positions=4_000, slip=0),
-    "hard": Strength(depth=6, ending=10, positions=24_000, slip=0),
+    "hard": Strength(depth=6, ending=10, positions=12_000, slip=0),
 }
 
 # A corner cannot be taken back, and the squares beside an empty one give it away.
