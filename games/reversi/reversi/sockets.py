@@ -7,12 +7,13 @@ histories would keep it. A browser sends cookies wherever a page asks it to, so 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
 from typing import Any, Final
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .hall import Hall, Window
 from .matches import Match, NotPlayableError
@@ -21,7 +22,8 @@ from .rules import Seat
 log = logging.getLogger("reversi")
 
 LARGEST_MESSAGE: Final = 512
-MESSAGES_AT_ONCE: Final = 20
+# A whole match is 60 moves, so nobody who only plays is ever sent away.
+MESSAGES_AT_ONCE: Final = 64
 MESSAGES_PER_SECOND: Final = 5
 SEND_SECONDS: Final = 10.0
 
@@ -65,7 +67,8 @@ async def serve(socket: WebSocket, hall: Hall, match: Match, seat: Seat) -> None
         for task in done:
             await task
     except _Over as over:
-        if socket.application_state is WebSocketState.CONNECTED:
+        # It may have been faster.
+        with contextlib.suppress(WebSocketDisconnect):
             await socket.close(over.code, over.reason)
     except (WebSocketDisconnect, TimeoutError):
         """Gone, or as good as gone."""
