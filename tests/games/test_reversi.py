@@ -536,6 +536,13 @@ def test_what_the_command_line_refuses(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_the_front_page_says_how_long_a_match_is(house: House) -> None:
+    with house.http() as http:
+        text = " ".join(http.get("/").text.split())
+    assert "3 minutes a side, 2 seconds more with every move" in text
+    assert "practice?level=hard" in text
+
+
 def test_an_answer_of_nonsense_is_json(house: House) -> None:
     with house.http() as http:
         assert json.loads(http.get("/nothing").text) == {"detail": "Not Found"}

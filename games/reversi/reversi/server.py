@@ -282,9 +282,14 @@ def say(
 
 async def home(request: Request) -> Response:
     pace = options_of(request).pace
-    minutes = f"{pace.base_seconds / 60:g}"
-    fields = {"minutes": minutes, "increment": str(pace.increment_seconds), "link": options_of(request).rematch_url}
-    return HTMLResponse(page("home.html", **fields))
+    times = {"base": duration(pace.base_seconds), "increment": duration(pace.increment_seconds)}
+    return HTMLResponse(page("home.html", **times, link=options_of(request).rematch_url))
+
+
+def duration(seconds: int) -> str:
+    """For people: in minutes where they are whole."""
+    number, unit = (seconds // 60, "minute") if seconds and seconds % 60 == 0 else (seconds, "second")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 async def healthz(_request: Request) -> Response:
