@@ -124,10 +124,11 @@ def prepare(platform: Platform) -> None:
 
 
 class Board:
-    """A player's WebSocket."""
+    """The WebSocket of `user`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, user: str) -> None:
         self.socket = socket
+        self.user = user
         self.view: View = {}
 
     def hear(self) -> dict[str, Any]:
@@ -140,6 +141,12 @@ class Board:
     def until(self, **expected: Any) -> View:
         """The first state, from the last one heard on, that has these values."""
         while not self.view or any(self.view[name] != value for name, value in expected.items()):
+            self.hear()
+        return self.view
+
+    def until_named(self) -> View:
+        """The first state that has both players' names, which are asked for when the match starts."""
+        while not (self.view and self.view["you"]["name"] and self.view["them"]["name"]):
             self.hear()
         return self.view
 
@@ -176,6 +183,7 @@ class House:
     def __init__(self, platform: Platform, server: GameServer) -> None:
         self.platform = platform
         self.server = server
+        self._users: dict[str, str] = {}
 
     def tell(self, match_id: str, method: str = "PUT", body: Any = None, **headers: str) -> httpx.Response:
         """A webhook as the platform sends it; `headers` replace its own."""
@@ -214,7 +222,9 @@ class House:
         assert answer.status_code == 303, answer.text
         found = re.match(r"seat=([^;]+)", answer.headers["set-cookie"])
         assert found is not None
-        return answer.headers["location"], f"seat={found[1]}"
+        path = str(answer.headers["location"])
+        self._users[path] = user
+        return path, f"seat={found[1]}"
 
     @contextlib.contextmanager
     def at(self, path: str, cookie: str, origin: str | None = "") -> Iterator[Board]:
@@ -228,7 +238,7 @@ class House:
             open_timeout=PATIENCE_SECONDS,
             proxy=None,
         ) as socket:
-            yield Board(socket)
+            yield Board(socket, self._users.get(path, ""))
 
     @contextlib.contextmanager
     def both(self, match_id: str) -> Iterator[tuple[Board, Board]]:

@@ -21,7 +21,6 @@ from tests.games.reversi_house import (
     PATIENCE_SECONDS,
     SECRET,
     TEAMS,
-    Board,
     House,
     environment,
     match_info,
@@ -31,7 +30,7 @@ from tests.games.reversi_house import (
     serving,
     standing,
 )
-from tests.sdk.stand_in import API, FINISHED, GAME, OTHER_USER, REALM, USER, Reply, problem, running_platform
+from tests.sdk.stand_in import API, FINISHED, GAME, REALM, USER, Reply, problem, running_platform
 from tests.sdk.stand_in import signing_key as key_named
 
 BACK = "http://platform.example/matches/{match_id}"
@@ -56,10 +55,6 @@ def house_of_its_own(folder: Path, *options: str) -> Iterator[House]:
             yield House(platform, server)
 
 
-def user_of(board: Board) -> str:
-    return USER if board.view["you"]["name"] == "marlene" else OTHER_USER
-
-
 # --- a match ---------------------------------------------------------------------------------------------------------
 
 
@@ -70,14 +65,12 @@ def test_a_whole_match_is_reported_once(house: House) -> None:
         for board in (black, white):
             board.until(phase="over", answer="accepted")
             assert board.hear_the_end() == 1000
-        discs = {user_of(board): board.view["you"]["discs"] for board in (black, white)}
+        discs = {board.user: board.view["you"]["discs"] for board in (black, white)}
         (report,) = house.reports(match_id)
-        assert report["participants"] == [
-            {"id": user_of(board), "score": discs[user_of(board)]} for board in (black, white)
-        ]
+        assert report["participants"] == [{"id": board.user, "score": discs[board.user]} for board in (black, white)]
         best = max(discs.values())
         assert standing(report) == [(1 if discs[user] == best else 2, False) for user in TEAMS]
-        outcomes = {user_of(board): board.view["outcome"] for board in (black, white)}
+        outcomes = {board.user: board.view["outcome"] for board in (black, white)}
         assert outcomes == {
             user: "draw" if len(set(discs.values())) == 1 else "won" if count == best else "lost"
             for user, count in discs.items()
@@ -93,8 +86,10 @@ def test_players_know_each_other_and_who_is_there(house: House) -> None:
         with house.at(*theirs) as otto:
             view = marlene.until(phase="playing")
             otto.until(phase="playing")
-            assert (view["you"]["name"], view["them"]["name"], view["them"]["here"]) == ("marlene", "otto", True)
+            assert view["them"]["here"]
             assert {view["you"]["colour"], view["them"]["colour"]} == {"black", "white"}
+            named = marlene.until_named()
+            assert (named["you"]["name"], named["them"]["name"]) == ("marlene", "otto")
         while marlene.view["them"]["here"]:
             marlene.hear()
 
@@ -123,7 +118,7 @@ def test_who_resigns_forfeits(house: House) -> None:
         white.say({"type": "resign"})
         assert black.until(phase="over")["outcome"] == "won"
         assert white.until(phase="over", ending="resigned")["outcome"] == "lost"
-        loser = user_of(white)
+        loser = white.user
     (report,) = house.await_reports(match_id)
     assert standing(report) == [(2, True) if user == loser else (1, False) for user in TEAMS]
 
@@ -137,7 +132,7 @@ def test_who_runs_out_of_time_forfeits_also_when_away(tmp_path: Path) -> None:
                 black.until(phase="playing")
             view = white.until(phase="over")
             assert (view["outcome"], view["ending"], view["them"]["clock_ms"]) == ("won", "flag", 0)
-            winner = user_of(white)
+            winner = white.user
         (report,) = house.await_reports(match_id)
         assert standing(report) == [(1, False) if user == winner else (2, True) for user in TEAMS]
 
@@ -175,7 +170,7 @@ def test_a_killed_server_forgets_no_move_and_runs_no_clock(tmp_path: Path) -> No
             for board in (black, white):
                 board.until(phase="playing")
             play_out(black, white, most=9)
-            before = black.view
+            before = black.until_named()
             house.server.kill()
             for board in (black, white):
                 board.hear_the_end()

@@ -257,8 +257,9 @@ class Hall:
             if not match.names[seat]:
                 with contextlib.suppress(SdkError):
                     match.names[seat] = await self._platform.name_of(match.users[seat])
-        if match.open:
-            self._changed(match)
+        # Also of a match that was over by then: its board is looked at afterwards.
+        self._store.save(match)
+        self._show(match)
 
     async def _report(self, match: Match) -> None:
         while match.phase == "over":
