@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,36 @@ def test_a_killed_server_forgets_no_move_and_runs_no_clock(tmp_path: Path) -> No
             black.view["them"]["discs"],
         ]
         assert house.reports(waiting) == [], "the wait for players stood still, too"
+
+
+def last_alive(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT at FROM alive").fetchone()[0])
+
+
+def test_time_that_was_used_before_the_kill_is_used(tmp_path: Path) -> None:
+    with house_of_its_own(tmp_path) as house:
+        match_id = house.start()
+        seats = sorted(house.launch(match_id, user) for user in TEAMS)
+        with house.at(*seats[0]) as black, house.at(*seats[1]):
+            black.until(phase="playing")
+            began_at = last_alive(house.server.data)
+            while last_alive(house.server.data) < began_at + 2_500:
+                time.sleep(0.05)
+            house.server.kill()
+        shift_an_hour(house.server.data)
+        house.server.start()
+        with house.at(*seats[0]) as black:
+            assert black.until(phase="playing")["you"]["clock_ms"] < 180_000 - 1_000
+
+
+def test_a_match_called_off_before_the_kill_does_not_start_after_it(tmp_path: Path) -> None:
+    with house_of_its_own(tmp_path) as house:
+        unheard_of = new_match_id()
+        assert house.tell(unheard_of, "DELETE").status_code == 200
+        house.server.kill()
+        house.server.start()
+        assert house.tell(unheard_of).status_code == 409
 
 
 def test_a_result_outlives_the_server(tmp_path: Path) -> None:
