@@ -1,11 +1,11 @@
 """A correct little game in one file, and for each check one way to get it wrong.
 
-Highest number wins: every player names a number, and when all have, the match is over. It is written by hand on purpose,
-as a studio without the SDK would, so that each rule of the contract is one line that can be left out.
+Highest number wins: every player names a number, and when all have, the match is over. It is written by hand, as a
+studio without the SDK would, so that each rule of the contract is one line that can be left out.
 
-One process serves every variant: `/{variant}/oklp/match`, `/{variant}/play?token=…`, `POST /{variant}/move`. A variant is
-`correct` or the id of the check that it fails, with `-async` behind it for an asynchronous game. Its configuration is
-`{variant}.json` in the folder that is given; `--own-name` serves one variant whose configuration is the given file.
+One process serves every variant: `/{variant}/oklp/match`, `/{variant}/play?token=…`, `POST /{variant}/move`. A variant
+is `correct` or the id of the check that it fails, with `-async` behind it for an asynchronous game. Its configuration
+is `{variant}.json` in the folder that is given; `--own-name` serves one variant whose configuration is the given file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Game:
         self.slow = self.fault == "webhook.quick"
         self.deadline_seconds = deadline_seconds
         self.tasks: set[asyncio.Task[None]] = set()
-        self._key: Any = None
+        self._key: RSAKey | None = None
         self._token = ("", 0.0)
         self._http = aiohttp.ClientSession()
 

@@ -98,23 +98,23 @@ def grade(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
 
 
 def _grade_reported(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
+    """Whether as many results came as there must be. Whose they are, and what is in them, is for other checks."""
     for match in matches:
         if match.called_off_at is not None:
             continue
         calls = seen.of(match.match_id)
-        missing = wanted_keys(seen.mode, match.info) - {key for call in calls for key in keys_of(seen.mode, call)}
-        if calls and (seen.mode == "sync" or not missing):
+        wanted = len(wanted_keys(seen.mode, match.info))
+        unreadable = any(not keys_of(seen.mode, call) for call in calls)
+        came = wanted if unreadable else len({key for call in calls for key in keys_of(seen.mode, call)})
+        if came >= wanted:
             grades.give("result.reported", "pass", "A result came for each match that was played.")
         elif match.failed:
-            grades.give("result.reported", "not-seen", "Players gave up: " + "; ".join(match.failed))
+            grades.give("result.reported", "not-seen", "Players gave up: " + " ".join(match.failed))
         elif not match.expected or (seen.mode == "async" and not match.by_players):
             grades.give("result.reported", "not-seen", "Nobody played: give --bot-command or --wait.")
-        elif calls and seen.mode == "async" and any(not keys_of(seen.mode, call) for call in calls):
-            # Results came and cannot be told apart: their shape is what is wrong.
-            grades.give("result.reported", "pass", "Results came, though it cannot be read whose.")
         else:
-            who = f" of {len(missing)} players" if seen.mode == "async" and calls else ""
-            grades.give("result.reported", "fail", f"No result{who} came for match {match.match_id}.")
+            what = "No result" if came == 0 else f"Only {came} of {wanted} results"
+            grades.give("result.reported", "fail", f"{what} came for match {match.match_id}.")
 
 
 def _grade_result(grades: Grades, mode: str, info: MatchInfo, call: GameCall) -> None:

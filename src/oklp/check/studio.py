@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from oklp.check.platform import write_config
+from oklp.check.platform import CONFIG_NAME, write_config
 from oklp.check.processes import Child, start, words
 from oklp.check.proxy import Registered
 from oklp.check.run import PlayFunction, Seat
@@ -35,7 +35,7 @@ class StudioServer:
     """
 
     write_config: Path | None = None
-    start_command: Sequence[str] | None = None
+    start_command: str | None = None
     restart_command: str | None = None
     ready_url: str | None = None
     ready_seconds: float = 60.0
@@ -56,7 +56,7 @@ class Running:
 @asynccontextmanager
 async def serving(server: StudioServer, game: Registered, folder: Path) -> AsyncIterator[Running]:
     """The studio's server with the game's configuration. Raises CheckError when it does not come up."""
-    path = (server.write_config or folder / "game" / "developer-config.json").absolute()
+    path = (server.write_config or folder / CONFIG_NAME).absolute()
     write_config(game.config, path)
     env = {**os.environ, CONFIG_VARIABLE: str(path)}
     running = Running()
@@ -64,7 +64,7 @@ async def serving(server: StudioServer, game: Registered, folder: Path) -> Async
         if server.restart_command is not None:
             await _run(words(server.restart_command, {"config": str(path)}), folder, env, server.ready_seconds)
         if server.start_command is not None:
-            command = [word.replace("{config}", str(path)) for word in server.start_command]
+            command = words(server.start_command, {"config": str(path)})
             running.child = await start("game server", command, folder / "game.log", env)
         await _ready(server, game.webhook_url, running)
         yield running
