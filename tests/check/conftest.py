@@ -25,7 +25,14 @@ from tests.harness import free_port
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = ROOT / "tests" / "check" / "broken.py"
 TEMPLATE = "launch.template"
-VARIANTS = ("correct", "correct-async", "result.roster-async", "result.retry-503-async", *(each.id for each in CHECKS))
+VARIANTS = (
+    "correct",
+    "correct-async",
+    "correct-teams",
+    "result.roster-async",
+    "result.retry-503-async",
+    *(each.id for each in CHECKS),
+)
 AT_ONCE = 4
 
 Reports: TypeAlias = dict[str, Report]
@@ -66,6 +73,7 @@ async def _check(platform: Platform, configs: Path, name: str, url: str, *, play
         webhook_url=f"{url}/{name}/oklp/match",
         launch_urls=LaunchTemplates(browser=f"{url}/{name}/play?token={placeholder}"),
         mode="async" if name.endswith("-async") else "sync",
+        team_size=2 if name.endswith("-teams") else 1,
         player=play if plays else None,
         ends_by_itself=not plays,
         wait_seconds=6.0,

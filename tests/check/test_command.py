@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ import psutil
 
 from oklp.check.catalogue import CHECKS
 from oklp.check.report import Report
+from oklp.contract import DeveloperConfig
 from tests.check.conftest import BROKEN, ROOT, ended, oklp_check
 from tests.harness import free_port
 
@@ -52,27 +54,53 @@ def test_high_bid_passes_with_players_that_are_commands(tmp_path: Path) -> None:
     assert "Nothing failed" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_kept_folder_is_the_same_platform_at_each_run(tmp_path: Path) -> None:
-    """So that a server which is up already need not be told anew."""
+def test_a_server_that_is_up_already_is_known_again_in_a_kept_folder(tmp_path: Path) -> None:
+    """The first run writes the configuration; a server that has it passes for as long as the folder is kept."""
     config = tmp_path / "game" / "developer-config.json"
+    port = free_port()
+    game = broken_game("webhook.no-token", port)
     kept = ["--data", "kept", "--platform-port", str(free_port()), "--write-config", str(config)]
-    seen = []
-    for _ in range(2):
-        status, out, err = ended(*broken_game("webhook.no-token", free_port()), *kept, cwd=tmp_path)
-        assert status == 1, out + err
-        assert "✗ webhook.no-token" in out
-        assert config.stat().st_mode & 0o077 == 0
-        seen.append((config.read_text(), (tmp_path / "kept" / "issuer.pem").read_text()))
-    assert seen[0] == seen[1]
+    status, out, err = ended(*game, *kept, cwd=tmp_path)
+    assert status == 1, out + err
+    assert "✗ webhook.no-token" in out
+    assert config.stat().st_mode & 0o077 == 0
+    written = config.read_text()
+
+    command = shlex.split(game[game.index("--start-command") + 1].replace("{config}", str(config)))
+    server = subprocess.Popen(command)
+    try:
+        status, out, err = ended(*game[:3], *kept, "--ready-url", f"http://127.0.0.1:{port}/healthz", cwd=tmp_path)
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert status == 1, out + err
+    assert "1 failed" in out
+    assert "✗ webhook.no-token" in out
+    assert config.read_text() == written
 
 
 def test_a_game_that_is_not_there_is_status_2(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/oklp/match"
-    status, out, err = ended(url, "--ready-seconds", "1", "--json", "report.json", cwd=tmp_path)
+    restart = ["--restart-command", "cp {config} seen.json"]
+    status, out, err = ended(url, *restart, "--ready-seconds", "1", "--json", "report.json", cwd=tmp_path)
     assert status == 2
     assert "does not answer" in err
     assert out == ""
     assert not (tmp_path / "report.json").exists()
+    assert DeveloperConfig.model_validate_json((tmp_path / "seen.json").read_bytes()).authentication.client_secret
+
+
+def test_a_template_that_the_platform_refuses_is_a_failed_check(tmp_path: Path) -> None:
+    """Nothing else can be seen then: not even the server is started."""
+    status, out, err = ended(
+        *("http://127.0.0.1:1/match", "--browser-url", "http://127.0.0.1:1/?t={match-token}&u={match-token}"),
+        *("--start-command", "touch started", "--junit", "report.xml"),
+        cwd=tmp_path,
+    )
+    assert status == 1, out + err
+    assert "✗ launch.template" in out
+    assert 'failures="1"' in (tmp_path / "report.xml").read_text()
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_game_server_that_ends_is_shown_with_its_last_words(tmp_path: Path) -> None:

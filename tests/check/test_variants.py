@@ -35,8 +35,9 @@ def test_an_asynchronous_game_is_judged_by_its_own_rules(reports: Reports, varia
     assert caught(reports[variant]) == {variant.removesuffix("-async"): "fail"}
 
 
-def test_a_correct_game_passes_everything(reports: Reports) -> None:
-    report = reports["correct"]
+@pytest.mark.parametrize("variant", ["correct", "correct-teams"])
+def test_a_correct_game_passes_everything(reports: Reports, variant: str) -> None:
+    report = reports[variant]
     assert {result.verdict for result in report.results} == {"pass"}
     assert report.problems == []
     assert report.exit_status(strict=True) == 0

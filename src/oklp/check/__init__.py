@@ -37,7 +37,7 @@ from oklp.check.processes import free_port
 from oklp.check.report import INCOMPLETE, CheckedGame, CheckResult, Report, Verdict
 from oklp.check.run import Subject, check_game, refused_template
 from oklp.check.studio import StudioServer, command_player, serving
-from oklp.check.wire import CheckError
+from oklp.check.wire import CheckError, quoted
 from oklp.contract import LaunchTemplates
 
 __all__ = ["CheckError", "CheckResult", "CheckedGame", "Options", "Report", "StudioServer", "Verdict", "main"]
@@ -104,7 +104,7 @@ async def _interruptible(options: Options, err: Console) -> Report:
 
 
 def _steps(err: Console) -> Callable[[str], None]:
-    return lambda text: err.print(f"[dim]… {escape(text)}[/]", highlight=False)
+    return lambda text: err.print(f"[dim]… {escape(text)}[/]", highlight=False, soft_wrap=True)
 
 
 async def run(options: Options, step: Callable[[str], None] = lambda text: None) -> Report:
@@ -129,7 +129,7 @@ async def run(options: Options, step: Callable[[str], None] = lambda text: None)
                 if running.child is None or running.child.status is None:
                     return report
                 death = running.child.death()
-                problem = " ".join([str(death), *death.lines[-3:]])
+                problem = quoted(" ".join([str(death), *death.lines[-3:]]), game.hidden)
                 return report.model_copy(update={"problems": [*report.problems, problem]})
 
 

@@ -42,8 +42,9 @@ class Page:
 class Visitor:
     """One player's browser: keeps cookies, follows redirects. An async context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._http = httpx.AsyncClient(
+            transport=transport,
             trust_env=False,
             follow_redirects=True,
             timeout=PAGE_SECONDS,

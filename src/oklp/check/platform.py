@@ -96,7 +96,7 @@ class Platform:
 
     async def __aenter__(self) -> Platform:
         try:
-            self._stack.enter_context(_locked(self.folder))
+            self._stack.enter_context(locked(self.folder))
             self._password = _kept(self.folder / "password", lambda: secrets.token_urlsafe(24))
             await self._stack.enter_async_context(self.proxy)
             self.proxy.issuer = await asyncio.to_thread(self._open_issuer)
@@ -357,7 +357,7 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One check at a time in a folder."""
     lock: IO[str] | None = None
     try:

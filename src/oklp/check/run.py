@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import oklp
 from oklp import contract
@@ -26,6 +27,7 @@ from oklp.check.probes import Prober
 from oklp.check.proxy import Fault, Registered
 from oklp.check.report import CheckedGame, Report
 from oklp.check.wire import CheckError, Delivery, GameCall, Reply, new_match_id
+from oklp.signing import WEBHOOK_SECRET_PREFIX
 
 PLACEHOLDER: Final = "{match-token}"
 DELETE_SECONDS: Final = 20.0
@@ -137,8 +139,10 @@ class Run:
         if delivery is None:
             raise CheckError(f"The platform did not tell the game of a match: {live.abort_detail or live.status}.")
         self._judge_start(delivery.reply, "webhook.extra-fields" if extra_fields else "webhook.start")
-        if live.status != "live":
+        if delivery.reply.status != 200:
             return None
+        if live.status == "aborted":
+            raise CheckError(f"The game answered 200, and the platform called the match off: {live.abort_detail}")
         info = contract.MatchInfo.model_validate_json(delivery.body)
         played = Played(info, fault, ends_by_itself=self._subject.ends_by_itself)
         self._matches.append(played)
@@ -363,8 +367,8 @@ class Run:
         grade(self.grades, self._matches, seen)
         if not self._pages:
             return
-        secret = self._game.config.authentication.webhook_secret or ""
-        hidden = [*self._game.hidden, secret.removeprefix("whsec_"), *{call.token for call in seen.calls}]
+        bare = self._game.webhook_secret.removeprefix(WEBHOOK_SECRET_PREFIX)
+        hidden = [*self._game.hidden, bare, quote(bare, safe=""), *{call.token for call in seen.calls}]
         found = [url for page in self._pages for url in leaks(page, hidden)]
         faults = [f"A secret or an access token is in what {url} serves." for url in dict.fromkeys(found)]
         if any(call.from_browser for call in [*seen.calls, *seen.tokens]):

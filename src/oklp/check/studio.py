@@ -20,7 +20,7 @@ from oklp.check.platform import CONFIG_NAME, write_config
 from oklp.check.processes import Child, start, words
 from oklp.check.proxy import Registered
 from oklp.check.run import PlayFunction, Seat
-from oklp.check.wire import CheckError
+from oklp.check.wire import CheckError, quoted
 from oklp.sdk.config import CONFIG_VARIABLE
 
 POLL_SECONDS: Final = 0.05
@@ -141,7 +141,7 @@ class CommandPlayer:
             await child.stop()
         if status == 0:
             return None
-        last = " / ".join(line.strip() for line in child.last_lines()[-3:] if line.strip())
+        last = quoted(" / ".join(line.strip() for line in child.last_lines()[-3:] if line.strip()), [])
         return f"ended with status {status}" + (f": {last}" if last else "")
 
 
