@@ -29,7 +29,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
-SLOW_SECONDS = 4.3
+SLOW_SECONDS = 6.3
 ATTEMPTS = 8
 FIELDS = {"match_id", "participants", "teams"}
 

@@ -76,9 +76,9 @@ async def _check(platform: Platform, configs: Path, name: str, url: str, *, play
         team_size=2 if name.endswith("-teams") else 1,
         player=play if plays else None,
         ends_by_itself=not plays,
-        wait_seconds=6.0,
-        retry_seconds=4.0,
-        quick_seconds=4.0,
+        wait_seconds=12.0,
+        retry_seconds=8.0,
+        quick_seconds=6.0,
         settle_seconds=0.3,
     )
     game_id = name.replace(".", "-")

@@ -125,7 +125,11 @@ async def run(options: Options, step: Callable[[str], None] = lambda text: None)
                 return refused_template(subject, "oklp-check", str(error))
             step(f"the game server at {subject.webhook_url}, with {server.write_config or folder / CONFIG_NAME}")
             async with serving(server, game, folder) as running:
-                report = await check_game(platform, subject, game, step)
+                try:
+                    report = await check_game(platform, subject, game, step)
+                except CheckError:
+                    running.check_alive()  # that the server has ended is the better reason
+                    raise
                 if running.child is None or running.child.status is None:
                     return report
                 death = running.child.death()

@@ -255,7 +255,7 @@ CHECKS = (
         "A8",
         "Who plays for a prize must meet the same game as the others.",
         "Draw everything random from match_id (MatchRandom of oklp.sdk). To have it seen here, put "
-        '<meta name="oklp-seed" content="…"> into the launch page, or give --seed-url.',
+        '`<meta name="oklp-seed" content="…">` into the launch page, or give --seed-url.',
     ),
 )
 

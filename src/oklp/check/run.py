@@ -337,7 +337,9 @@ class Run:
 
     async def _await_results(self, match: Played) -> None:
         """Until all results of the match have come and been answered, or it has taken too long."""
-        if match.failed or not await self._proxy.until(lambda: bool(self._calls(match)), self._subject.wait_seconds):
+        # A player who gave up may still have moved the game to report: what has begun is seen to its end.
+        first_within = 0.0 if match.failed else self._subject.wait_seconds
+        if not await self._proxy.until(lambda: bool(self._calls(match)), first_within):
             return
         mode = self._subject.mode
         wanted = wanted_keys(mode, match.info)
