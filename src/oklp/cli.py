@@ -24,10 +24,10 @@ try:
     from rich.table import Table
     from sqlalchemy.exc import OperationalError
 
-    from oklp import check as checker
     from oklp import contract, observability
     from oklp import demo as demonstration
     from oklp.app import check_database, create_server, open_database, wall_clock
+    from oklp.check import command as checker
     from oklp.errors import OklpError
     from oklp.services import auth, books, games, operators, players
     from oklp.services.vault import Vault, hash_password, open_vault
