@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/: settings, errors, commands, metrics. `make docs` runs it.
+"""Write the generated pages of docs/: settings, errors, commands, metrics, checks. `make docs` runs it.
 
 Each page is made from the code alone, so it cannot lag behind. What the code does not explain is an error here
 (`UndocumentedError`), and a page that differs from what this would write fails `tests/docs`.
@@ -265,10 +265,37 @@ def metrics_page() -> str:
     )
 
 
+# --- checks of an integration ----------------------------------------------------------------------------------------
+
+
+def checks_page() -> str:
+    from oklp.check.catalogue import CHECKS
+    from oklp.check.output import GROUPS
+
+    parts = []
+    for group, title in GROUPS.items():
+        rows = [
+            [code(check.id), f"{check.title}. {check.reason}", check.section, check.fix]
+            for check in CHECKS
+            if check.id.partition(".")[0] == group
+        ]
+        parts += [f"## {title}", table(["Check", "What and why", "Contract", "When it fails"], rows)]
+    if {check.id.partition(".")[0] for check in CHECKS} != set(GROUPS):
+        raise UndocumentedError("a check is of a group without a title in oklp/check/output.py")
+    return page(
+        "Checks of an integration",
+        "`src/oklp/check/catalogue.py`",
+        "What [`oklp check`](check.md) looks at. Ids never change their meaning. Sections are those of the "
+        "[wire contract](contract.md).",
+        *parts,
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
+    "checks.md": checks_page,
     "cli.md": cli_page,
 }
 

@@ -23,7 +23,7 @@ from playwright.sync_api import (
 from tests.games.reversi_house import GameServer
 from tests.games.test_reversi import bot
 from tests.harness import PlayerClient, Server, paid_match, serving
-from tests.sdk.browser import _executable as chromium
+from tests.sdk.browser import executable as chromium
 
 FEE = 500
 PRIZE = 900

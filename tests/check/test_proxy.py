@@ -1,0 +1,91 @@
+"""What stands between platform and game sees both sides, and does to each what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from oklp.check.launch import Visitor, leaks
+from oklp.check.platform import Platform, locked
+from oklp.check.processes import words
+from oklp.check.proxy import Proxy
+from oklp.check.wire import CheckError, Issuer
+from oklp.errors import Unauthenticated
+from oklp.signing import SigningKey, VerifyingKeys, generate_key
+
+KEYS = (SigningKey(generate_key()), SigningKey(generate_key()))
+
+
+def test_a_browser_that_calls_the_platform_itself_is_noticed() -> None:
+    token = KEYS[0].sign({"client_id": "tile-rush"})
+
+    async def call(headers: dict[str, str]) -> bool:
+        async with Proxy("127.0.0.1", 0, None) as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
+            proxy.upstream = "http://127.0.0.1:1"
+            answer = await http.post("/api/game/v1/token-info", json={"token": "t"}, headers=headers)
+            assert answer.status_code == 502
+            (seen,) = proxy.calls_of("tile-rush", "token-info")
+            return seen.from_browser
+
+    own = {"authorization": f"Bearer {token}"}
+    assert asyncio.run(call(own)) is False
+    assert asyncio.run(call({**own, "sec-fetch-mode": "cors"})) is True
+
+
+def test_forgeries_are_forged_and_a_good_token_is_good() -> None:
+    """Each probe is wrong in the way that it says, or the verdicts would mean nothing."""
+    issuer = Issuer(*KEYS, "http://127.0.0.1:1/auth/realms/oklp")
+    keys = VerifyingKeys.from_jwks({"keys": [KEYS[0].public_jwk()]})
+
+    def verify(token: str) -> None:
+        claims = issuer.claims("g")
+        keys.verify(token, issuer=issuer.url, audience="g", now_seconds=claims["iat"])
+
+    verify(issuer.token("g"))
+    forged = [*issuer.forged("g").values(), issuer.unsigned("g"), issuer.token("other"), issuer.token("g", iss="x")]
+    for token in forged:
+        with pytest.raises(Unauthenticated):
+            verify(token)
+
+
+def test_a_secret_in_a_module_that_a_script_imports_is_found() -> None:
+    files = {
+        "/play": ("text/html", '<script type="module" src="/js/game.js"></script><link rel="icon" href="data:,">'),
+        "/js/game.js": ("text/javascript", 'import { key } from "./keys.js"; import "https://elsewhere.example/x.js";'),
+        "/js/keys.js": ("text/javascript", 'export const key = "top-secret";'),
+    }
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        kind, text = files[request.url.path]
+        return httpx.Response(200, headers={"content-type": kind}, text=text)
+
+    async def found() -> list[str]:
+        visitor = Visitor(httpx.MockTransport(answer))
+        async with visitor:
+            page = await visitor.open("http://game.test/play?token=t")
+            await visitor.load_parts(page)
+            return leaks(page, ["top-secret", ""])
+
+    assert asyncio.run(found()) == ["http://game.test/js/keys.js"]
+    assert all(url.startswith("http://game.test/") for url in asked)
+
+
+def test_a_value_stays_one_word_of_a_command() -> None:
+    assert words("play --url={launch_url} 'a b'", {"launch_url": "x'; rm y"}) == ["play", "--url=x'; rm y", "a b"]
+    for command in ("", "play 'unclosed"):
+        with pytest.raises(CheckError):
+            words(command, {})
+
+
+def test_two_checks_do_not_share_a_folder(tmp_path: Path) -> None:
+    async def second() -> None:
+        with locked(tmp_path), pytest.raises(CheckError, match="Another check"):
+            async with Platform(tmp_path):
+                pass
+
+    asyncio.run(second())
