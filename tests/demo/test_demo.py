@@ -167,7 +167,7 @@ def test_it_stays_up_for_a_person_until_ctrl_c(start: Start) -> None:
         demo.text = ""
         text = demo.wait_for("ends all of it")
         ended = re.search(r"✓ (.+)\. (\S+) is paid 9\.00 XTS; demo now has (\S+) XTS", text)
-        assert ended
+        assert ended, text
         assert ended[3] == ("104.00" if ended[2] == "demo" else "95.00")
         call_off_live_matches(http, platform[1])
         demo.text = demo.text.rpartition("Ctrl-C")[2]
