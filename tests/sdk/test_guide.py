@@ -188,8 +188,8 @@ def test_a_bare_install_has_nothing_of_the_server(python: Path) -> None:
     printed = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, check=True).stdout
     installed = {name.lower().replace("_", "-") for name in printed.split()}
     assert {"oklp", "httpx", "pydantic", "joserfc", "standardwebhooks"} <= installed
-    # joserfc needs cryptography too.
-    assert names & installed <= {"cryptography"}
+    # joserfc needs cryptography too, and httpx idna.
+    assert names & installed <= {"cryptography", "idna"}
 
 
 def test_a_command_says_which_extra_it_misses(python: Path) -> None:

@@ -89,7 +89,12 @@ def finish_request(
             else list(participants),
             "teams": None if teams is None else list(teams),
         }
-        return FinishRequest.model_validate(result)
+        request = FinishRequest.model_validate(result)
+    if request.teams == []:
+        # The platform reads it as no teams at all, which is not what somebody who gives a list has in mind.
+        message = "must not be empty; leave it out in an asynchronous game"
+        raise InvalidCallError(f"finish: teams: {message}", (FieldError("teams", message),))
+    return request
 
 
 class Calls:
