@@ -23,9 +23,7 @@ try:
     from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
     from oklp import contract, observability, serving
-    from oklp import demo as demonstration
     from oklp.app import check_database, make_ready, open_database, wall_clock
-    from oklp.check import command as checker
     from oklp.errors import Conflict, OklpError
     from oklp.services import auth, books, games, operators, players
     from oklp.services.vault import Vault, hash_password, open_vault
@@ -226,6 +224,8 @@ def demo(
     game_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the game server, likewise.")] = 9000,
 ) -> None:
     """A sandbox with a game, players and bots: two bots play a paid match, then it stays up for you. Ctrl-C ends it."""
+    from oklp import demo as demonstration  # a server has no use for it, and should not load it
+
     options = demonstration.Options(data_dir=data_dir.resolve(), port=port, game_port=game_port, once=once)
     raise typer.Exit(demonstration.main(options))
 
@@ -278,6 +278,8 @@ def check(
     html_file: Annotated[Path | None, typer.Option("--html", help="Write it as one page of HTML.")] = None,
 ) -> None:
     """Check that a game keeps the wire contract. Status 0: nothing failed, 1: a check failed, 2: it could not run."""
+    from oklp.check import command as checker  # likewise
+
     options = checker.Options(
         webhook_url=None if builtin else webhook_url or None,
         launch_urls=contract.LaunchTemplates(
