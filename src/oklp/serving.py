@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -157,9 +156,6 @@ def _make(settings: Settings, presence: Presence | None = None) -> Any:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    # While the event loop works through a burst of requests, a lane waits this long for the interpreter each time a
-    # statement of its comes back. Five milliseconds, the default, are longer than a whole batch.
-    sys.setswitchinterval(0.0005)
     return server
 
 
