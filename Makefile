@@ -1,7 +1,8 @@
 # Everything here does its own set-up: a fresh machine needs python3 (3.11 or later) and make.
 
 PYTHON ?= python3
-# Processes that share the tests (half of their time is waiting: three keep two cores busy), and pytest's further arguments: make test ARGS="-k finish"
+# Processes that share the tests, which wait for half of their time: three keep two cores busy. And pytest's further
+# arguments: make test ARGS="-k finish"
 WORKERS ?= 3
 ARGS ?=
 
