@@ -237,7 +237,7 @@ def cli_page() -> str:
     parts = [part for part in _command_parts("oklp", typer.main.get_command(app)) if part]
     return page(
         "Command line",
-        "`src/oklp/cli.py`",
+        "`src/oklp/cli/`",
         *parts,
         "Every option that is also a [setting](settings.md) can be given by its environment variable. Commands exit "
         "with 0 when they did what was asked.",

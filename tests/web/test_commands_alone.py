@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from oklp import contract
-from oklp.cli import print_books
+from oklp.cli.server import print_books
 from tests.conftest import MakeDatabase
 from tests.crash.database import rows
 from tests.harness import Server, run_cli, serving

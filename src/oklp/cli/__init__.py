@@ -1,0 +1,50 @@
+"""The command line (contract section B6). Commands work while servers run on the same database.
+
+Each room has the commands of one noun; here they get their names. What only one command needs is imported in it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+try:
+    import typer
+
+    from oklp.cli import kit, registering, server
+except ModuleNotFoundError as missing:
+    sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
+
+app = typer.Typer(
+    name="oklp",
+    help="An open, self-hostable skill-match platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _group(name: str, about: str) -> typer.Typer:
+    group = typer.Typer(help=about, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
+app.command()(server.serve)
+app.command()(kit.demo)
+app.command()(kit.check)
+app.command("migrate")(server.migrate_command)
+
+_game = _group("game", "Games.")
+_game.command("register")(registering.game_register)
+_player = _group("player", "Players.")
+_player.command("create")(registering.player_create)
+_operator = _group("operator", "Operators.")
+_operator.command("create")(registering.operator_create)
+_keys = _group("keys", "Signing keys.")
+_keys.command("rotate")(server.keys_rotate)
+_books = _group("books", "The ledger.")
+_books.command("verify")(server.books_verify)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,163 @@
+"""What the commands have in common: lines for people, refusals as one line, a database to work on, private files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+
+from oklp.app import check_database, open_database, wall_clock
+from oklp.errors import Conflict, OklpError
+from oklp.services import auth
+from oklp.services.vault import Vault, open_vault
+from oklp.settings import Settings
+from oklp.signing import generate_key
+from oklp.storage.engine import Database, inspect_database
+
+err = Console(stderr=True)
+out = Console()
+
+DatabaseUrl = Annotated[
+    str, typer.Option("--database-url", help="`sqlite:///path.db` or `postgresql://…`; else OKLP_DATABASE_URL.")
+]
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="Play money, loopback webhooks; else OKLP_SANDBOX.")]
+
+
+def fail(message: str) -> NoReturn:
+    """Say why not, in one line however long it is, and end with status 1."""
+    err.print(Text.assemble(("oklp:", "red"), " ", message), soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def say(message: str) -> None:
+    """A line as it is: nothing in it is markup, and it is not broken to the width of a terminal that may not be one."""
+    out.print(Text(message), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Refusals as one line and status 1, not as a traceback."""
+    try:
+        yield
+    except OklpError as refusal:
+        fail(refusal.detail)
+    except ValidationError as error:
+        fail(_fault(error))
+    except (OperationalError, InterfaceError) as error:
+        fail(f"the database does not answer: {_in_a_line(error.orig)}")
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:
+            raise  # a statement of ours is wrong
+        fail(f"this is no database of ours: {_in_a_line(error.orig)}")
+    except ArgumentError as error:
+        fail(f"OKLP_DATABASE_URL: {_in_a_line(error)}")
+    except OSError as error:
+        fail(": ".join(filter(None, [error.filename and str(error.filename), error.strerror or str(error)])))
+
+
+def _in_a_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing at fault. A setting goes by the name of its variable, an option of a command by its own."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if where and error.title == Settings.__name__:
+        where = f"{Settings.model_config['env_prefix']}{where}".upper()
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def settings_of(database_url: str = "", sandbox: bool = False, **more: Any) -> Settings:
+    """Settings from the environment and the command's options."""
+    given = {name: value for name, value in more.items() if value is not None}
+    if database_url:
+        given["database_url"] = database_url
+    if sandbox:
+        given["sandbox"] = True
+    return Settings(**given)
+
+
+@contextlib.contextmanager
+def opened(database_url: str, *, sandbox: bool = False) -> Iterator[tuple[Settings, Database]]:
+    """The database for a command. Its own mark says whether it is a sandbox; a new sandbox is made when asked for."""
+    with refusals():
+        settings = settings_of(database_url, sandbox)
+        if not settings.sandbox and not mode_is_asked_for(settings):
+            settings = settings_of(database_url, bool(inspect_database(settings.database_url).sandbox))
+        check_database(settings)
+        db = open_database(settings, wall_clock)
+        try:
+            served = db.run(auth.served)
+            if served is not None:  # what the servers say counts, unless this shell says otherwise
+                given = {name for name in served._fields if f"OKLP_{name}".upper() in os.environ}
+                told = {name: value for name, value in served._asdict().items() if name not in given}
+                settings = settings_of(database_url, settings.sandbox, **told)
+            yield settings, db
+        finally:
+            db.close()
+
+
+def mode_is_asked_for(settings: Settings) -> bool:
+    """True when OKLP_SANDBOX or --sandbox says which: otherwise a database's own mark does."""
+    return "sandbox" in settings.model_fields_set
+
+
+def vault_of(settings: Settings, db: Database) -> Vault:
+    """The vault of a command: a database that has never been served gets its keys here."""
+    vault = open_vault(settings)
+    if not db.run(auth.has_keys):
+        db.run(auth.prepare, settings, vault, generate_key, wall_clock())
+    return vault
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def private_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that writes a file for its owner's eyes alone. The file is in place when the block ends well.
+
+    What can be found out before is: OSError when there can be no such file, or when it is a folder. Pipes and terminals
+    are written to as they are. The function raises Conflict.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w") as file:
+            yield lambda text: _write(file, text, path)
+        return
+    target = path.resolve()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        with os.fdopen(descriptor, "r+") as file:
+            yield lambda text: _write(file, text, path)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write(file: TextIO, text: str, path: Path) -> None:
+    """All of the file, on disk when this returns; a second call counts in place of the first."""
+    try:
+        if file.seekable():
+            file.seek(0)
+            file.truncate()
+        file.write(text)
+        file.flush()
+        if file.seekable():
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Conflict(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,147 @@
+"""The server and its database: `serve`, `migrate`, `keys`, `books`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from oklp import contract, observability, serving
+from oklp.app import check_database, make_ready, wall_clock
+from oklp.cli.house import (
+    DatabaseUrl,
+    Sandbox,
+    err,
+    fail,
+    mode_is_asked_for,
+    opened,
+    out,
+    refusals,
+    say,
+    settings_of,
+    vault_of,
+)
+from oklp.services import auth, books
+from oklp.settings import Settings
+from oklp.signing import generate_key
+from oklp.storage.engine import inspect_database, migrate
+from oklp.storage.presence import Presence, announce
+
+WIDEST = 1_000  # columns
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    database_url: DatabaseUrl = "",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes (PostgreSQL only).")] = 1,
+    sandbox: Sandbox = False,
+    expose: Annotated[bool, typer.Option(help="Let a sandbox listen on other addresses than loopback.")] = False,
+) -> None:
+    """The server. On SIGTERM it drains and stops."""
+    with refusals():
+        settings = settings_of(database_url, sandbox)
+        if settings.embedded and workers > 1:
+            fail("SQLite has one server process; use PostgreSQL for --workers above 1.")
+        if settings.sandbox and not expose and host not in ("127.0.0.1", "::1", "localhost"):
+            fail("A sandbox listens on loopback only; --expose says otherwise.")
+        if not settings.sandbox:
+            check_database(settings)
+        sockets = _bind(host, port)
+        listens_at = serving.url_of(host, serving.port_of(sockets))
+        if "OKLP_PUBLIC_URL" not in os.environ:
+            settings = settings_of(database_url, sandbox, public_url=listens_at)
+        observability.configure_logging(level=settings.log_level)
+        # From here on another server must not run on an SQLite file; before it, nothing has been changed.
+        presence = announce(settings.database_url)
+        make_ready(settings, presence)
+    os.environ.update(
+        OKLP_DATABASE_URL=settings.database_url,
+        OKLP_SANDBOX="1" if settings.sandbox else "0",
+        OKLP_PUBLIC_URL=settings.public_url,
+    )
+    if settings.sandbox:
+        err.print("[black on yellow] SANDBOX [/] play money, loopback webhooks, instant approval and payments")
+    raise typer.Exit(_run(settings, presence, sockets, workers, listens_at))
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    try:
+        return serving.bind(host, port)
+    except OSError as error:
+        fail(f"cannot listen on {host}:{port}: {error.strerror}")
+
+
+def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], workers: int, listens_at: str) -> int:
+    serving.allow_many_connections()
+    # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if workers > 1:  # each process counts for itself; /metrics must tell of all
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
+    observability.get_logger(__name__).info("listening", url=listens_at, public_url=settings.public_url)
+    try:
+        serving.listen(sockets)
+    except OSError as error:  # somebody else had the same port, and was the first to listen
+        fail(f"cannot listen on {listens_at}: {error.strerror}")
+    app = serving.app_of(settings, presence) if workers == 1 else serving.WORKER
+    return serving.run(app, settings, sockets, workers)
+
+
+def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> None:
+    """Bring a database to the current schema."""
+    with refusals():
+        settings = settings_of(database_url, sandbox)
+        marked = inspect_database(settings.database_url).sandbox
+        for_play = settings.sandbox if marked is None or mode_is_asked_for(settings) else marked
+        migrate(settings.database_url, sandbox=for_play)
+        say(f"The database is at the current schema. It is a {'sandbox' if for_play else 'production'} database.")
+
+
+def keys_rotate(database_url: DatabaseUrl = "") -> None:
+    """Sign with a new key from now on; the old one verifies until its last token has expired."""
+    with opened(database_url) as (settings, db):
+        vault = vault_of(settings, db)
+        kid = db.run(auth.rotate_keys, settings, vault, generate_key(), wall_clock())
+        say(f"The signing key is now {kid}.")
+
+
+def books_verify(
+    database_url: DatabaseUrl = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Prove the ledger: print the totals, name every row that is off, and exit with 1 if any is."""
+    with opened(database_url) as (_, db):
+        report = db.run_report(books.verify)
+    if as_json:
+        out.print_json(report.model_dump_json())
+    else:
+        print_books(report)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def print_books(report: contract.Books, console: Console = out) -> None:
+    """Totals as a table, faults one a line."""
+    table = Table(title="Books", caption=f"{report.postings} postings in {report.posting_sets} sets")
+    columns = ("players", "escrow", "held", "platform_fees", "studios", "clearing")
+    table.add_column("currency")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for totals in report.totals:
+        table.add_row(totals.currency, *(f"{getattr(totals, column):,}" for column in columns))
+    # As wide as it is: an amount that is cut, in a pipe or a narrow window, is no amount.
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+    for fault in report.faults:
+        console.print(Text.assemble((fault.check, "red"), f" {fault.row}: {fault.detail}"), soft_wrap=True)
+    console.print("[green]The books are clean.[/]" if report.clean else "[red]The books are NOT clean.[/]")
