@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from oklp import contract
+from oklp import contract, person
 from oklp.check.processes import Child, free_port, oklp_command, start
 from oklp.check.proxy import WEBHOOK_PATH, Proxy, Registered
 from oklp.check.wire import CheckError, Issuer
+from oklp.person import why
 from oklp.signing import SigningKey, UnusableKey, generate_key
-
-Model = TypeVar("Model", bound=BaseModel)
 
 START_SECONDS: Final = 60.0
 MATCH_SECONDS: Final = 60.0
@@ -37,42 +36,13 @@ class TemplateRefused(Exception):
     """The platform does not take the launch templates; the message is its own."""
 
 
-class Person:
-    """Somebody with a session. `api` is player, studio or operator."""
+class Person(person.Person):
+    """Somebody at the throw-away platform."""
 
-    def __init__(self, http: httpx.AsyncClient, api: str, name: str) -> None:
-        self.name = name
-        self.user_id = ""
-        self._http = http
-        self._base = f"/api/{api}/v1"
-        self._headers: dict[str, str] = {}
+    user_id = ""
 
-    async def send(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        try:
-            return await self._http.request(method, self._base + path, json=body, headers=self._headers)
-        except httpx.HTTPError as error:
-            raise CheckError(f"The throw-away platform does not answer: {type(error).__name__} {error}") from error
-
-    async def call(self, method: str, path: str, model: type[Model], body: Any = None) -> Model:
-        """Raises CheckError with the platform's own words when it refuses."""
-        answer = await self.send(method, path, body)
-        if not answer.is_success:
-            raise CheckError(f"{method} {self._base}{path} answered {answer.status_code}: {why(answer)}")
-        return model.model_validate_json(answer.content)
-
-    async def log_in(self, password: str) -> bool:
-        answer = await self.send("POST", "/sessions", {"username": self.name, "password": password})
-        if answer.is_success:
-            token = contract.Session.model_validate_json(answer.content).token
-            self._headers = {"authorization": f"Bearer {token}"}
-        return answer.is_success
-
-
-def why(answer: httpx.Response) -> str:
-    try:
-        return contract.Problem.model_validate_json(answer.content).detail
-    except ValidationError:
-        return answer.text[:200]
+    def fault(self, message: str, status: int | None = None) -> Exception:
+        return CheckError(f"The throw-away platform: {message}")
 
 
 class Platform:

@@ -10,7 +10,7 @@ import sys
 try:
     import typer
 
-    from oklp.cli import kit, registering, server
+    from oklp.cli import kit, registering, server, studio
 except ModuleNotFoundError as missing:
     sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
 
@@ -32,12 +32,17 @@ def _group(name: str, about: str) -> typer.Typer:
 app.command()(server.serve)
 app.command()(kit.demo)
 app.command()(kit.check)
+app.command()(studio.login)
+app.command()(studio.logout)
+app.command()(studio.whoami)
 app.command("migrate")(server.migrate_command)
 
 _game = _group("game", "Games.")
 _game.command("register")(registering.game_register)
 _player = _group("player", "Players.")
 _player.command("create")(registering.player_create)
+_studio = _group("studio", "Studios.")
+_studio.command("create")(registering.studio_create)
 _operator = _group("operator", "Operators.")
 _operator.command("create")(registering.operator_create)
 _keys = _group("keys", "Signing keys.")

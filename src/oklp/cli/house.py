@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ DatabaseUrl = Annotated[
     str, typer.Option("--database-url", help="`sqlite:///path.db` or `postgresql://…`; else OKLP_DATABASE_URL.")
 ]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="Play money, loopback webhooks; else OKLP_SANDBOX.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
 def fail(message: str) -> NoReturn:
@@ -41,6 +43,18 @@ def fail(message: str) -> NoReturn:
 def say(message: str) -> None:
     """A line as it is: nothing in it is markup, and it is not broken to the width of a terminal that may not be one."""
     out.print(Text(message), soft_wrap=True)
+
+
+def password_of(given: str, from_stdin: bool, *, new: bool = False) -> str:
+    """A password by the option or its variable, from standard input, or else asked for; a new one twice."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        fail("There is no password: give it by --password-stdin or the environment.")
+    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=new)
+    return asked
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Games and people, made on the database itself: `game`, `player`, `operator`."""
+"""Games and people, made on the database itself: `game`, `player`, `studio`, `operator`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ import typer
 
 from oklp import contract
 from oklp.app import wall_clock
-from oklp.cli.house import DatabaseUrl, Sandbox, fail, opened, private_file, say, vault_of
-from oklp.services import games, operators, players
+from oklp.cli.house import (
+    DatabaseUrl,
+    PasswordStdin,
+    Sandbox,
+    fail,
+    opened,
+    password_of,
+    private_file,
+    say,
+    vault_of,
+)
+from oklp.services import games, operators, players, studios
 from oklp.services.vault import hash_password
 from oklp.storage.engine import Tx
 
@@ -78,6 +88,42 @@ def player_create(
         hashed = hash_password(checked.password)
         db.run(players.create, settings, user_id, checked.username, hashed, grant, wall_clock())
         say(f"{username} is {user_id}.")
+
+
+def studio_create(
+    username: Annotated[str, typer.Option(help="3 to 32 of A-Z a-z 0-9 _ -")],
+    password: Annotated[
+        str, typer.Option(envvar="OKLP_STUDIO_PASSWORD", help="8 to 256 characters; asked for if not given.")
+    ] = "",
+    password_stdin: PasswordStdin = False,
+    studio: Annotated[
+        str, typer.Option(help="Name of a new studio; else the one that `oklp game register` registers games for.")
+    ] = "",
+    email: Annotated[str, typer.Option(help="Where the member is reached.")] = "",
+    database_url: DatabaseUrl = "",
+    sandbox: Sandbox = False,
+) -> None:
+    """Make an owner of a studio, who can log in to the studio API and by `oklp login`."""
+    with opened(database_url, sandbox=sandbox) as (_, db):
+        member = contract.NewStudioMember(
+            username=username,
+            password=password_of(password, password_stdin, new=True),
+            email=email or f"{username}@localhost",
+            role="owner",
+        )
+        hashed = hash_password(member.password)
+        now = wall_clock()
+
+        def create(tx: Tx) -> str:
+            member_id = str(uuid.uuid4())
+            if studio:
+                new = contract.NewStudio(name=studio, **member.model_dump(exclude={"role"}))
+                return studios.sign_up(tx, str(uuid.uuid4()), member_id, new, hashed, now).name
+            studio_id = games.default_studio(tx, now)
+            studios.add_member(tx, games.COMMAND_LINE, studio_id, member_id, member, hashed, now)
+            return studios.profile(tx, member_id).name
+
+        say(f"{username} is an owner of {db.run(create)}.")
 
 
 def operator_create(
