@@ -124,7 +124,7 @@ async def games(configs: Path, name: str, deadline_seconds: float | None = None)
 @contextmanager
 def oklp_check(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """A running `oklp check`."""
-    places = [str(ROOT / "src"), str(ROOT / "games" / "high_bid"), os.environ.get("PYTHONPATH", "")]
+    places = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
         [sys.executable, "-m", "oklp.cli", "check", *arguments],
         cwd=cwd,

@@ -14,7 +14,7 @@ import psutil
 from oklp.check.catalogue import CHECKS
 from oklp.check.report import Report
 from oklp.contract import DeveloperConfig
-from tests.check.conftest import BROKEN, ROOT, ended, oklp_check
+from tests.check.conftest import BROKEN, ended, oklp_check
 from tests.harness import free_port
 
 
@@ -27,31 +27,6 @@ def broken_game(name: str, port: int) -> list[str]:
         *("--browser-url", f"{url}/{name}/play?token={{match-token}}"),
         *("--start-command", shlex.join(command), "--ready-url", f"{url}/healthz"),
     ]
-
-
-def test_high_bid_passes_with_players_that_are_commands(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    server = [sys.executable, "-m", "high_bid", "--port", str(port), "--data", str(tmp_path / "high-bid.db")]
-    bot = [sys.executable, str(ROOT / "tests" / "check" / "high_bid_bot.py")]
-    status, out, err = ended(
-        f"{url}/oklp/match",
-        *("--browser-url", f"{url}/play?token={{match-token}}"),
-        *("--start-command", shlex.join(server), "--ready-url", f"{url}/healthz"),
-        *("--bot-command", f"{shlex.join(bot)} {{launch_url}}"),
-        *("--seed-url", "{page}/state", "--seed-key", "prize", "--strict"),
-        *("--json", "out/report.json", "--junit", "out/report.xml", "--html", "out/report.html"),
-        cwd=tmp_path,
-    )
-    assert status == 0, out + err
-    report = Report.model_validate_json((tmp_path / "out" / "report.json").read_bytes())
-    assert {result.verdict for result in report.results} == {"pass"}
-    assert f"{len(CHECKS)} passed" in out
-    suite = ElementTree.parse(tmp_path / "out" / "report.xml").getroot().find("testsuite")
-    assert suite is not None
-    assert suite.get("failures") == "0"
-    assert len(suite.findall("testcase")) == len(CHECKS)
-    assert "Nothing failed" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_server_that_is_up_already_is_known_again_in_a_kept_folder(tmp_path: Path) -> None:
@@ -113,8 +88,17 @@ def test_a_game_server_that_ends_is_shown_with_its_last_words(tmp_path: Path) ->
 
 
 def test_the_built_in_game_passes_and_nothing_is_left_when_it_is_told_to_stop(tmp_path: Path) -> None:
-    status, out, err = ended("--builtin", "--strict", cwd=tmp_path)
+    files = ["--json", "out/report.json", "--junit", "out/report.xml", "--html", "out/report.html"]
+    status, out, err = ended("--builtin", "--strict", *files, cwd=tmp_path)
     assert status == 0, out + err
+    report = Report.model_validate_json((tmp_path / "out" / "report.json").read_bytes())
+    assert {result.verdict for result in report.results} == {"pass"}
+    assert f"{len(CHECKS)} passed" in out
+    suite = ElementTree.parse(tmp_path / "out" / "report.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "0"
+    assert len(suite.findall("testcase")) == len(CHECKS)
+    assert "Nothing failed" in (tmp_path / "out" / "report.html").read_text()
     with oklp_check(cwd=tmp_path) as process:
         assert process.stderr is not None
         while "a first match" not in process.stderr.readline():

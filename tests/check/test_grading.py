@@ -122,7 +122,7 @@ def test_a_match_that_nobody_played_says_nothing() -> None:
 
 def test_the_worst_that_was_seen_of_a_check_counts() -> None:
     grades = Grades()
-    for verdict in ("pass", "fail", "warn", "not-seen"):
+    for verdict in ("not-applicable", "pass", "fail", "warn", "not-seen"):
         grades.give("webhook.start", verdict, f"It was {verdict}.")
     found = grades.results()[0]
     assert (found.verdict, found.detail) == ("fail", "It was fail.")

@@ -46,7 +46,9 @@ def test_a_correct_game_passes_everything(reports: Reports, variant: str) -> Non
 def test_an_asynchronous_game_has_no_ranks_to_be_judged(reports: Reports) -> None:
     report = reports["correct-async"]
     assert caught(report) == {}
-    assert unseen(report) == {"result.ranking", "result.scores"}
+    assert {result.id for result in report.of("not-applicable")} == {"result.ranking", "result.scores"}
+    assert unseen(report) == set()
+    assert report.exit_status(strict=True) == 0
 
 
 def test_a_match_that_ends_because_nobody_comes_shows_what_it_can(reports: Reports) -> None:

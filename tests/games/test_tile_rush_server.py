@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import random
 import time
@@ -196,6 +197,9 @@ def test_a_whole_match(platform: Platform, tmp_path: Path, clock: Clock) -> None
                 state = await start(http)
                 assert state["elapsed_ms"] == -LEAD_IN_MS
                 boards.append(state["tiles"])
+                # What was said before anybody saw the board binds the server to it.
+                committed = hashlib.sha256(state["tiles"].encode()).hexdigest()
+                assert before["commitment"] == state["commitment"] == committed
                 log = log_for(state, 20 + seed, seed)
                 expected[user] = score_of(state, log)
                 clock.start_of_run(DURATION_MS - 1)

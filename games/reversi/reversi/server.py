@@ -238,7 +238,8 @@ async def board(request: Request) -> Response:
     else:
         back = options.back_to(match.match_id), "Back to the match"
         links = back, back, (options.rematch_url, "Rematch on the platform")
-    fields: dict[str, str] = {}
+    # For whoever checks that both players are shown the same lot.
+    fields = {"seed": match.match_id}
     for name, (link, label) in zip(("back", "first", "second"), links, strict=True):
         fields |= {name: link, f"{name}_label": label}
     return HTMLResponse(page("board.html", **fields))

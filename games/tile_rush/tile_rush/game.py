@@ -131,7 +131,7 @@ class Game:
         if match.is_off or await self._platform.match(match.match_id) is None:
             raise NotPlayableError("This match is over, or was called off.")
         # The tiles must not be known before the clock runs, or somebody could rehearse them: so not by the id alone.
-        tiles = self._of_secret("tiles", match.match_id)[:32]
+        tiles = self._tiles_of(match)
         run = Run(match.match_id, user_id, tiles, match.duration_ms, wall_clock() + LEAD_IN_MS)
         self._store.start(run)
         log.info("match %s: a run starts", match.match_id)
@@ -162,13 +162,19 @@ class Game:
         run = self._run(match.match_id, user_id)
         if run is None:
             phase = "off" if match.is_off else "ready"
-            return {"phase": phase, "match_id": match.match_id, "duration_ms": match.duration_ms}
+            return {
+                "phase": phase,
+                "match_id": match.match_id,
+                "duration_ms": match.duration_ms,
+                "commitment": self._commitment_to(match),
+            }
         ended = run.ended_at is not None
         answer = await self._platform.answer_to(match.match_id, user_id) if ended else None
         view = {
             "phase": "off" if match.is_off else "over" if ended else "playing",
             "match_id": run.match_id,
             "tiles": run.tiles,
+            "commitment": self._commitment_to(match),
             "duration_ms": run.duration_ms,
             "elapsed_ms": run.elapsed_ms(wall_clock()),
             "have": len(run.taps),
@@ -183,6 +189,15 @@ class Game:
 
     def _of_secret(self, name: str, text: str) -> str:
         return hmac.new(self._secrets[name], text.encode(), hashlib.sha256).hexdigest()
+
+    def _tiles_of(self, match: Match) -> str:
+        return self._of_secret("tiles", match.match_id)[:32]
+
+    def _commitment_to(self, match: Match) -> str:
+        """Binds the server to one board for all players of a match before any of them has seen it. It tells nobody
+        anything of the board, and afterwards anyone can hash `tiles` and compare.
+        """
+        return hashlib.sha256(self._tiles_of(match).encode()).hexdigest()
 
     def _run(self, match_id: str, user_id: str) -> Run | None:
         """The run, replayed once and then kept in memory. What is on disk is the same."""

@@ -260,7 +260,7 @@ CHECKS = (
 )
 
 _BY_ID = {check.id: check for check in CHECKS}
-_SEVERITY: dict[Verdict, int] = {"not-seen": 0, "pass": 1, "warn": 2, "fail": 3}
+_SEVERITY: dict[Verdict, int] = {"not-seen": 0, "not-applicable": 1, "pass": 2, "warn": 3, "fail": 4}
 
 
 @dataclass(slots=True)

@@ -142,8 +142,8 @@ def _grade_result(grades: Grades, mode: str, info: MatchInfo, call: GameCall) ->
         if not roster_faults:
             _grade_scores(grades, info, report)
     else:
-        grades.give("result.ranking", "not-seen", "An asynchronous game sends no ranks.")
-        grades.give("result.scores", "not-seen", "An asynchronous game sends no scores of teams.")
+        grades.give("result.ranking", "not-applicable", "An asynchronous game sends no ranks.")
+        grades.give("result.scores", "not-applicable", "An asynchronous game sends no scores of teams.")
     refused = call.status is not None and 400 <= call.status < 500 and call.status not in _NOT_ABOUT_THE_RESULT
     if refused and not roster_faults and not ranking_faults:
         grades.give("result.shape", "fail", f"The platform refused it with {call.status}: {_detail(call.answer)}")

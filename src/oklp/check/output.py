@@ -24,16 +24,34 @@ GROUPS: Final = {
     "result": "Results",
     "fair": "Fair play",
 }
-WORDS: Final[dict[Verdict, str]] = {"pass": "pass", "fail": "FAIL", "warn": "warn", "not-seen": "not seen"}
-_COLOURS: Final[dict[Verdict, str]] = {"pass": "green", "fail": "bold red", "warn": "yellow", "not-seen": "dim"}
-_SIGNS: Final[dict[Verdict, str]] = {"pass": "✓", "fail": "✗", "warn": "!", "not-seen": "·"}
+WORDS: Final[dict[Verdict, str]] = {
+    "pass": "pass",
+    "fail": "FAIL",
+    "warn": "warn",
+    "not-seen": "not seen",
+    "not-applicable": "n/a",
+}
+_COLOURS: Final[dict[Verdict, str]] = {
+    "pass": "green",
+    "fail": "bold red",
+    "warn": "yellow",
+    "not-seen": "dim",
+    "not-applicable": "dim",
+}
+_SIGNS: Final[dict[Verdict, str]] = {"pass": "✓", "fail": "✗", "warn": "!", "not-seen": "·", "not-applicable": "-"}
 # What XML 1.0 cannot hold, even escaped.
 _NO_XML: Final = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 def summary(report: Report) -> str:
     """`30 passed, 1 failed, 1 not seen`."""
-    words: dict[Verdict, str] = {"pass": "passed", "fail": "failed", "warn": "with a warning", "not-seen": "not seen"}
+    words: dict[Verdict, str] = {
+        "pass": "passed",
+        "fail": "failed",
+        "warn": "with a warning",
+        "not-seen": "not seen",
+        "not-applicable": "not applicable",
+    }
     counts = {verdict: len(report.of(verdict)) for verdict in words}
     return ", ".join(f"{number} {words[verdict]}" for verdict, number in counts.items() if number)
 
@@ -66,11 +84,11 @@ def show(report: Report, console: Console) -> None:
         console.print(f"  seen: {plain(result.detail)}", highlight=False)
         console.print(f"  why:  {plain(result.reason)}", highlight=False)
         console.print(f"  fix:  {plain(result.fix)}", highlight=False)
-    unseen = report.of("not-seen")
-    if unseen:
+    untold = [*report.of("not-seen"), *report.of("not-applicable")]
+    if untold:
         console.print()
-    for result in unseen:
-        console.print(f"[dim]· {result.id}: {plain(result.detail)}[/]", highlight=False)
+    for result in untold:
+        console.print(f"[dim]{_SIGNS[result.verdict]} {result.id}: {plain(result.detail)}[/]", highlight=False)
     for problem in report.problems:
         console.print(f"\n[bold yellow]The run was not complete:[/] {plain(problem)}", highlight=False)
     console.print(f"\n{summary(report)} in {report.duration_seconds:.0f} s.", highlight=False)
@@ -91,7 +109,7 @@ def to_junit(report: Report) -> str:
         tests=str(len(report.results)),
         failures=str(len(report.of("fail"))),
         errors="0",
-        skipped=str(len(report.of("not-seen"))),
+        skipped=str(len(report.of("not-seen")) + len(report.of("not-applicable"))),
         time=f"{report.duration_seconds:.3f}",
         timestamp=report.started_at.isoformat(timespec="seconds"),
     )
@@ -103,7 +121,7 @@ def to_junit(report: Report) -> str:
         if result.verdict == "fail":
             failure = ElementTree.SubElement(case, "failure", message=_for_xml(result.detail), type=result.id)
             failure.text = _for_xml(about)
-        elif result.verdict == "not-seen":
+        elif result.verdict in ("not-seen", "not-applicable"):
             ElementTree.SubElement(case, "skipped", message=_for_xml(result.detail))
         elif result.verdict == "warn":
             ElementTree.SubElement(case, "system-out").text = _for_xml(f"Warning: {about}")
@@ -121,10 +139,10 @@ def _for_xml(text: str) -> str:
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --text: #1c2330; --soft: #5b6577; --back: #f6f7f9; --card: #fff; --line: #dde1e8;
-  --pass: #17713a; --fail: #b3261e; --warn: #8a5a00; --not-seen: #5b6577; }
+  --pass: #17713a; --fail: #b3261e; --warn: #8a5a00; --unseen: #5b6577; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6e9ef; --soft: #9aa5b8; --back: #12151b; --card: #1b2029; --line: #303846;
-    --pass: #5fd38d; --fail: #ff8a80; --warn: #f2c14e; --not-seen: #9aa5b8; } }
+    --pass: #5fd38d; --fail: #ff8a80; --warn: #f2c14e; --unseen: #9aa5b8; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 56rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
@@ -139,7 +157,7 @@ summary { cursor: pointer; padding: .55rem .8rem; display: flex; gap: .75rem; al
 summary .title { flex: 1 1 16rem; } details dl { padding: .25rem .8rem .9rem; }
 .verdict { font-weight: 600; min-width: 5.5rem; }
 .pass { color: var(--pass); } .fail { color: var(--fail); } .warn { color: var(--warn); }
-.not-seen { color: var(--not-seen); }
+.not-seen, .not-applicable { color: var(--unseen); }
 .problem { border-left: 4px solid var(--warn); padding: .25rem .8rem; }
 @media (max-width: 32rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; } }
 """
@@ -150,7 +168,7 @@ def to_html(report: Report) -> str:
     outcome = {0: "Nothing failed", 1: "Not conformant", 2: "Not complete"}[report.exit_status()]
     counts = "".join(
         f'<li class="{verdict}">{_SIGNS[verdict]} {len(report.of(verdict))} {WORDS[verdict].lower()}</li>'
-        for verdict in ("pass", "fail", "warn", "not-seen")
+        for verdict in WORDS
     )
     problems = "".join(f'<p class="problem">{escape(problem)}</p>' for problem in report.problems)
     groups = "".join(

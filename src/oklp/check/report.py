@@ -12,7 +12,7 @@ from typing import Literal
 
 from oklp.contract import LaunchTemplates, Wire
 
-Verdict = Literal["pass", "fail", "warn", "not-seen"]
+Verdict = Literal["pass", "fail", "warn", "not-seen", "not-applicable"]
 
 PASSED, FAILED, INCOMPLETE = 0, 1, 2
 
@@ -60,7 +60,7 @@ class Report(Wire):
 
     def exit_status(self, *, strict: bool = False) -> int:
         """0: nothing failed. 1: a check failed. 2: the run could not see enough to say. With `strict`, warnings and
-        what was not seen count as failures.
+        what was not seen count as failures; what does not apply to the game never does.
         """
         if self.of("fail") or (strict and (self.of("warn") or self.of("not-seen"))):
             return FAILED

@@ -273,7 +273,8 @@ class Run:
         template = self._subject.launch_urls.browser or ""
         if not self._subject.has_token:
             for check_id in ("launch.unknown-token", "token.checked"):
-                self.grades.give(check_id, "not-seen", f"The launch template has no {PLACEHOLDER}: players log in.")
+                detail = f"The launch template has no {PLACEHOLDER}: players log in."
+                self.grades.give(check_id, "not-applicable", detail)
             return
         for token in (new_match_id() + new_match_id(), ""):
             page = await _opened(template.replace(PLACEHOLDER, token))
