@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/: settings, errors, commands, metrics, checks. `make docs` runs it.
+"""Write the generated pages of docs/: settings, errors, commands, metrics, checks, faults. `make docs` runs it.
 
 Each page is made from the code alone, so it cannot lag behind. What the code does not explain is an error here
 (`UndocumentedError`), and a page that differs from what this would write fails `tests/docs`.
@@ -291,11 +291,76 @@ def checks_page() -> str:
     )
 
 
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+_STRIKES = {
+    "put": ("Webhooks: the PUT", "Each strikes one attempt, whether of a match, a test event or a resend."),
+    "delete": ("Webhooks: the DELETE", "Each strikes one attempt to call a match off."),
+    "issuer": ("The issuer", "Each strikes one request for an access token, once the client's secret was found right."),
+    "token-info": ("token-info", "Each strikes one call with a good access token."),
+    "finish": ("finish", "Each strikes one call with a good access token, whichever of the two paths it takes."),
+    "any": (
+        "Any call of the game's",
+        "token-info, finish, or a read of matches and users; with `call`, only `token-info` or only `finish`.",
+    ),
+}
+_OPTIONS = {
+    "delay_seconds": "How much later.",
+    "offset_seconds": "How far the clock is ahead; below zero, behind.",
+    "retry_after_seconds": "What `Retry-After` says.",
+    "call": "Which call it strikes.",
+}
+
+
+def faults_page() -> str:
+    from oklp import contract
+    from oklp.domain.faults import KINDS, MAX_A_GAME
+
+    parts = []
+    for point, (title, note) in _STRIKES.items():
+        rows = [
+            [
+                code(name),
+                kind.help,
+                ", ".join(f"{code(option)} {code(value)}" for option, value in kind.options.items()),
+                kind.expect,
+                kind.section,
+            ]
+            for name, kind in KINDS.items()
+            if kind.point == point
+        ]
+        head = ["Kind", "What happens", "Options", "What a sound game does", "Contract"]
+        parts += [f"### {title}", note, table(head, rows)]
+    if missing := {kind.point for kind in KINDS.values()} - set(_STRIKES):
+        raise UndocumentedError(f"faults strike where gen_docs.py has no title for: {missing}")
+    options = []
+    for name, field in contract.FaultOptions.model_fields.items():
+        if name not in _OPTIONS:
+            raise UndocumentedError(f"the option {name} of faults is not explained")
+        options.append([code(name), _takes(field.annotation), _OPTIONS[name]])
+    text = (DOCS.parent / "scripts" / "faults.txt").read_text(encoding="utf-8")
+    before, after = text.replace("{limit}", str(MAX_A_GAME)).split("{kinds}")
+    option_table = table(["Option", "Takes", "Meaning"], options)
+    kinds = "\n\n".join(parts)
+    source = "`src/oklp/domain/faults.py` and `scripts/faults.txt`"
+    return page("Faults", source, before, kinds, "### Options", option_table, after)
+
+
+def _takes(annotation: Any) -> str:
+    """What an optional field of the wire takes."""
+    inner = next(each for each in get_args(annotation) if each is not type(None))
+    if get_origin(inner) is Literal:
+        return _values(inner, ())
+    base, field = get_args(inner)
+    return _values(base, field.metadata)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "checks.md": checks_page,
+    "faults.md": faults_page,
     "cli.md": cli_page,
 }
 

@@ -172,9 +172,9 @@ async def running(
         tell_replaced(await db.write(auth.prepare, settings, vault, generate_key, clock(), presence.alone))
         context = await Context.open(settings, db, vault, clock, pool)
         app.state.context = context
-        worker = Worker(settings, db, vault, clock, lambda: context.keys)
+        worker = Worker(settings, db, vault, clock, lambda: context.keys, lambda: context.armed)
         loop = asyncio.get_running_loop()
-        stale_keys, stale_games = asyncio.Event(), asyncio.Event()
+        stale_keys, stale_games, stale_faults = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         def heard(topics: set[str], handoffs: Sequence[Any]) -> None:
             worker.heard(topics, handoffs)
@@ -184,6 +184,8 @@ async def running(
                 stale_keys.set()
             if "games" in topics:
                 stale_games.set()
+            if "faults" in topics and settings.sandbox:
+                stale_faults.set()
 
         def from_any_thread(topics: set[str], handoffs: Sequence[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is gone: the rows are there, and leases lapse
@@ -198,6 +200,7 @@ async def running(
                 context.hub.run(),
                 _keep_fresh(stale_keys, context.reload_keys),
                 _keep_fresh(stale_games, context.reload_games),
+                _keep_fresh(stale_faults, context.reload_faults),
             )
         ]
         stop = StopSignal(loop, context.hub.close)

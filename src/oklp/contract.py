@@ -556,7 +556,10 @@ DeliveryState = Literal["waiting", "sending", "delivered", "failed"]
 
 
 class DeliveryAttempt(Wire):
-    """One request of a delivery. Headers never hold `Authorization`; the answer is its first 4 KB."""
+    """One request of a delivery. Headers never hold `Authorization`; the answer is its first 4 KB.
+
+    `fault` is the kind of the fault that was injected into it, if one was.
+    """
 
     attempt: int
     started_at: datetime
@@ -567,6 +570,7 @@ class DeliveryAttempt(Wire):
     response_headers: dict[str, str] | None
     response_body: str | None
     error: str | None
+    fault: str | None = None
 
 
 class Delivery(Wire):
@@ -591,6 +595,45 @@ class DeliveryDetail(Delivery):
 class DeliveryPage(Wire):
     deliveries: list[Delivery]
     next_cursor: str | None = None
+
+
+class FaultOptions(Wire):
+    """What a fault can be told; each kind takes some of these (docs/faults.md), and they are null on the others."""
+
+    delay_seconds: Annotated[float, Field(strict=True, ge=0, le=60, allow_inf_nan=False)] | None = None
+    offset_seconds: Annotated[int, Field(strict=True, ge=-86_400, le=86_400)] | None = None
+    retry_after_seconds: Annotated[int, Field(strict=True, ge=0, le=60)] | None = None
+    call: Literal["any", "token-info", "finish"] | None = None
+
+
+FaultId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
+
+
+class NewFault(FaultOptions):
+    """A fault to inject into what passes between the sandbox and the game, the next `times` that it can strike."""
+
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+    times: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 1
+
+
+class Fault(FaultOptions):
+    """`fired` of `times` are over; the rest is `left`."""
+
+    fault_id: str
+    game_id: str
+    kind: str
+    times: int
+    fired: int
+    left: int
+    created_by: str
+    created_at: datetime
+    last_fired_at: datetime | None = None
+
+
+class FaultList(Wire):
+    """Oldest first, the order in which they strike."""
+
+    faults: list[Fault]
 
 
 class StudioMatchPage(Wire):

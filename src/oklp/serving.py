@@ -25,6 +25,7 @@ from oklp.app import create_server
 from oklp.errors import Unavailable
 from oklp.settings import Settings
 from oklp.storage.presence import Presence
+from oklp.web.faults import SEVER
 from oklp.web.problems import problem
 
 log = observability.get_logger(__name__)
@@ -150,7 +151,9 @@ WORKER = f"{__name__}:{app_of_worker.__name__}"
 
 
 def _make(settings: Settings, presence: Presence | None = None) -> Any:
-    server = Cut(create_server(settings, presence=presence))
+    server: Any = Cut(create_server(settings, presence=presence))
+    if settings.sandbox:
+        server = Severable(server)
     # What has been loaded by now stays: the collector need not look at it again and again, which took a tenth of the
     # time under load. Requests leave few cycles behind, so it may look less often as well.
     gc.collect()
@@ -198,3 +201,22 @@ class Cut:
             refusal = Unavailable("The server is stopping. What was asked may have been done.", retry_after_seconds=2)
             with contextlib.suppress(RuntimeError):  # the answer had begun
                 await problem(refusal)(scope, receive, send)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+class Severable:
+    """Lets a request's connection be broken, as an injected fault may have it (`web/faults.py`).
+
+    ASGI has no word for that: it takes the transport of uvicorn's, whose cycle `send` is a method of.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if transport is not None:
+            scope[SEVER] = transport.abort
+        await self._app(scope, receive, send)

@@ -15,10 +15,12 @@ from typing import Any
 
 from oklp import signing
 from oklp.errors import OklpError
+from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
 from oklp.sender import Exchange, Outgoing, WebhookSender
-from oklp.services import auth, housekeeping, matches, results, starting
+from oklp.services import auth, faults, housekeeping, matches, results, starting
 from oklp.services.auth import KeyRing
+from oklp.services.faults import Armed, Stroke
 from oklp.services.vault import Vault
 from oklp.services.webhooks import Reply, Sending
 from oklp.settings import Settings
@@ -37,7 +39,7 @@ USER_AGENT = "oklp-webhooks/1"
 
 
 class Worker:
-    """Started once a process, on its event loop. `keys` gives the key ring of the moment."""
+    """Started once a process, on its event loop. `keys` gives the key ring of the moment, `armed` the faults."""
 
     def __init__(
         self,
@@ -46,12 +48,14 @@ class Worker:
         vault: Vault,
         clock: Callable[[], int],
         keys: Callable[[], KeyRing],
+        armed: Callable[[], Armed],
     ) -> None:
         self._settings = settings
         self._db = db
         self._vault = vault
         self._clock = clock
         self._keys = keys
+        self._armed = armed
         self._sender = WebhookSender(
             timeout_seconds=settings.webhook_timeout_seconds,
             allow_loopback=settings.sandbox,
@@ -59,6 +63,7 @@ class Worker:
             # Games may share a host: a limit a host would let a slow game hold up its neighbours.
             concurrency_per_host=settings.webhook_concurrency,
         )
+        self._faulty = FaultyNetwork(self._sender, settings.webhook_timeout_seconds)
         self._sending: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -88,6 +93,7 @@ class Worker:
         await self._ended(self._keeper, 0)
         await self._all_sent(until - CUT_SECONDS)
         self._cut = True
+        self._faulty.close()
         await self._sender.close()  # exchanges in flight end with an error
         await self._all_sent(until)
         for task in self._sending:
@@ -181,37 +187,54 @@ class Worker:
 
     async def _deliver(self, sending: Sending) -> None:
         try:
-            outgoing = await self._request(sending)
-            exchange = await self._sender.send(outgoing)
+            stroke = await self._stroke(sending)
+            outgoing = await self._request(sending, stroke)
+            if stroke is None:
+                exchange = await self._sender.send(outgoing)
+            else:
+                exchange = await self._faulty.send(stroke, outgoing)
             if self._cut and exchange.error is not None:
                 exchange = replace(exchange, error=CUT)
-            await self._record(sending, outgoing, exchange)
+            await self._record(sending, outgoing, exchange, stroke)
         except OklpError as refusal:
             # The lease lapses, and the sweep treats the attempt as lost.
             log.error("delivery_not_recorded", delivery=sending.delivery_id, detail=refusal.detail)
         except Exception:
             log.exception("delivery_failed", delivery=sending.delivery_id)
 
-    async def _request(self, sending: Sending) -> Outgoing:
+    async def _stroke(self, sending: Sending) -> Stroke | None:
+        """The injected fault that strikes this attempt: the sandbox's alone, and only where some are armed."""
+        point = faults.DELETE if sending.method == "DELETE" else faults.PUT
+        if point not in self._armed().get(sending.game_id, ()):
+            return None
+        attempt = (sending.delivery_id, sending.attempt)
+        return await self._db.write(faults.strike_webhook, sending.game_id, point, *attempt, self._clock())
+
+    async def _request(self, sending: Sending, stroke: Stroke | None) -> Outgoing:
         now_seconds = self._clock() // 1000
         body = sending.body.encode()
         known = await self._db.read(auth.webhook_secrets, self._vault, sending.game_id, self._clock())
+        credentials = Credentials(self._keys().current, tuple(known), sending.game_id, now_seconds, now_seconds)
+        if stroke is not None:
+            credentials = await self._faulty.forge(stroke, credentials)
         life = int(self._settings.webhook_timeout_seconds) + 60
         claims = signing.webhook_claims(
-            self._settings.issuer, sending.game_id, now_seconds, life, secrets.token_hex(16)
+            self._settings.issuer, credentials.audience, credentials.issued_at, life, secrets.token_hex(16)
         )
         headers = {
-            "Authorization": f"Bearer {self._keys().current.sign(claims)}",
+            "Authorization": f"Bearer {credentials.key.sign(claims)}",
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
             "webhook-id": sending.delivery_id,
-            "webhook-timestamp": str(now_seconds),
+            "webhook-timestamp": str(credentials.timestamp),
         }
-        if known:
-            headers["webhook-signature"] = signing.sign_webhook(known, sending.delivery_id, now_seconds, body)
+        if credentials.secrets:
+            headers["webhook-signature"] = signing.sign_webhook(
+                credentials.secrets, sending.delivery_id, credentials.timestamp, body
+            )
         return Outgoing(sending.method, sending.url, headers, body)
 
-    async def _record(self, sending: Sending, outgoing: Outgoing, exchange: Exchange) -> None:
+    async def _record(self, sending: Sending, outgoing: Outgoing, exchange: Exchange, stroke: Stroke | None) -> None:
         reply = Reply(
             status=exchange.status,
             headers=exchange.headers,
@@ -245,4 +268,5 @@ class Worker:
             error=exchange.error,
             duration_ms=exchange.duration_ms,
             aborted=recorded.failed is not None,
+            **({} if stroke is None else {"fault": stroke.kind}),
         )

@@ -255,6 +255,13 @@ def _of_delivery(world: World) -> Call:
     return Call({"delivery_id": world.delivery()})
 
 
+def _of_fault(world: World) -> Call:
+    game_id = world.new_game()
+    answer = world.owner.post(f"/games/{game_id}/faults", json={"kind": "finish_503"})
+    assert answer.status_code == 201, answer.text
+    return Call({"game_id": game_id, "fault_id": answer.json()["fault_id"]})
+
+
 def _credentials(caller: str) -> Callable[[World], Call]:
     return lambda world: Call(body={"username": world.usernames[caller], "password": PASSWORD})
 
@@ -405,6 +412,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{_OWN_GAME}/test-event"): studio(201, _of_game(None, World.pushed_game), least=DEVELOPER, others=404),
     ("GET", f"{_STUDIO}/deliveries/{{delivery_id}}"): studio(200, _of_delivery, others=404),
     ("POST", f"{_STUDIO}/deliveries/{{delivery_id}}/resend"): studio(200, _of_delivery, least=DEVELOPER, others=404),
+    ("POST", f"{_OWN_GAME}/faults"): studio(201, _of_game({"kind": "finish_503"}), least=DEVELOPER, others=404),
+    ("GET", f"{_OWN_GAME}/faults"): studio(200, _known_game, others=404),
+    ("DELETE", f"{_OWN_GAME}/faults"): studio(204, _known_game, least=DEVELOPER, others=404),
+    ("DELETE", f"{_OWN_GAME}/faults/{{fault_id}}"): studio(204, _of_fault, least=DEVELOPER, others=404),
     # Operators.
     ("POST", f"{_OPERATOR}/sessions"): everyone(201, _credentials(OPERATOR)),
     ("DELETE", f"{_OPERATOR}/sessions/current"): operators(204, _log_out),

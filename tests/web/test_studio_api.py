@@ -475,3 +475,16 @@ def test_an_approved_game_stays_approved_when_its_urls_change(production: Server
         "launch_urls.browser": {"from": TEMPLATE, "to": "https://new.example/play"},
         "webhook_url": {"from": None, "to": "https://new.example/match"},
     }
+
+
+def test_nothing_is_sabotaged_in_production(production: Server) -> None:
+    studio = new_studio(production)
+    path = f"/games/{register(studio)['game_id']}/faults"
+    for answer in (
+        studio.post(path, json={"kind": "finish_503"}),
+        studio.get(path),
+        studio.delete(path),
+        studio.delete(f"{path}/1"),
+    ):
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:oklp:error:conflict")
+        assert "sandbox only" in answer.json()["detail"]

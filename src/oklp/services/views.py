@@ -156,6 +156,7 @@ def attempt(row: Row) -> contract.DeliveryAttempt:
         response_headers=json.loads(row.response_headers) if row.response_headers else None,
         response_body=row.response_body,
         error=row.error,
+        fault=row.fault,
     )
 
 

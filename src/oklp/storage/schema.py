@@ -417,6 +417,25 @@ attempts = sa.Table(
     sa.Column("response_headers", Text),
     sa.Column("response_body", Text),
     sa.Column("error", Text),
+    sa.Column("fault", Text),  # the kind of the fault that was injected into it
+)
+
+faults = sa.Table(
+    "faults",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),  # the order in which they strike
+    sa.Column("game_id", Text, sa.ForeignKey("games.id"), nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("point", Text, nullable=False),
+    sa.Column("options", Text, nullable=False),
+    sa.Column("times", Int, nullable=False),
+    sa.Column("fired", Int, nullable=False),
+    sa.Column("created_by", Text, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("last_fired_at", Int),
+    sa.CheckConstraint("fired BETWEEN 0 AND times", name="fired"),
+    sa.Index("ix_faults_game", "game_id", "id"),
+    sqlite_autoincrement=True,
 )
 
 events = sa.Table(

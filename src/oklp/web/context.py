@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -13,8 +13,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from starlette.requests import HTTPConnection
 
 from oklp.contract import SCOPE
-from oklp.services import auth
+from oklp.services import auth, faults
 from oklp.services.auth import KeyRing
+from oklp.services.faults import Armed
 from oklp.services.games import origins_of_browsers
 from oklp.services.vault import Vault
 from oklp.settings import Settings
@@ -31,7 +32,7 @@ LEEWAY_SECONDS = 0
 
 @dataclass(slots=True)
 class Context:
-    """Of one process. `keys` and `origins` follow the database: other processes change them too."""
+    """Of one process. `keys`, `origins` and `armed` follow the database: other processes change them too."""
 
     settings: Settings
     db: Database
@@ -43,6 +44,7 @@ class Context:
     hub: Hub
     signer: Signer
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
+    armed: Armed = field(default_factory=dict)  # injected faults; empty in production
 
     @classmethod
     async def open(
@@ -58,6 +60,8 @@ class Context:
         )
         context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings), Signer())
         await context.reload_games()
+        if settings.sandbox:
+            await context.reload_faults()
         return context
 
     async def reload_keys(self) -> None:
@@ -69,6 +73,10 @@ class Context:
 
     async def reload_games(self) -> None:
         self.origins = await self.db.read(origins_of_browsers)
+
+    async def reload_faults(self) -> None:
+        """Take on what was armed or spent, here or elsewhere."""
+        self.armed = await self.db.read(faults.armed)
 
     async def in_pool(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a slow sum (a password hash, a key) off the event loop."""
@@ -85,6 +93,8 @@ class Asked(Protocol):
     def headers(self) -> Mapping[str, str]: ...
     @property
     def path_params(self) -> Mapping[str, Any]: ...
+    @property
+    def scope(self) -> MutableMapping[str, Any]: ...
     async def body(self) -> bytes: ...
 
 

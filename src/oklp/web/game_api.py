@@ -15,6 +15,7 @@ from oklp.services import launch, matches, players, results
 from oklp.services.launch import TokenQuestion
 from oklp.services.results import Report
 from oklp.signing import hash_token
+from oklp.web import faults
 from oklp.web.caller import Here, Limit, from_cursor, game_of, parsed, to_cursor
 from oklp.web.context import Asked, Context, context_behind, context_of
 from oklp.web.problems import problem
@@ -74,8 +75,9 @@ async def finish(request: Asked) -> Response:
     return Response(answer.model_dump_json(), 200, None, JSON)
 
 
-token_info_route = Route(f"{PREFIX}/token-info", token_info, methods=["POST"])
-finish_routes = [Route(f"{base}/finish", finish, methods=["POST"]) for base in (PREFIX, "/api/games/v1")]
+token_info_route = Route(f"{PREFIX}/token-info", faults.at(faults.INFO, token_info, _cors), methods=["POST"])
+_finish = faults.at(faults.FINISH, finish)
+finish_routes = [Route(f"{base}/finish", _finish, methods=["POST"]) for base in (PREFIX, "/api/games/v1")]
 routes = [
     token_info_route,
     Route(f"{PREFIX}/token-info", token_info_preflight, methods=["OPTIONS"]),
@@ -92,6 +94,9 @@ async def _reader(request: Request) -> str:
     """The game that reads. A suspended game reads as long as it has matches to finish."""
     context = context_of(request)
     game_id = game_of(request, context)
+    stroke = await faults.strike(context, game_id, faults.READ)
+    if stroke is not None and (refusal := faults.refusal_of(stroke)) is not None:
+        raise refusal
     await context.db.read(matches.check_not_shut, game_id)
     return game_id
 

@@ -22,6 +22,7 @@ from oklp.contract import CLIENT_CREDENTIALS, SCOPE
 from oklp.errors import InvariantBroken, OklpError, Unauthenticated
 from oklp.services import auth
 from oklp.services.auth import ClientLogin
+from oklp.web import faults
 from oklp.web.caller import form_fields
 from oklp.web.context import Asked, Context, context_behind
 from oklp.web.problems import NO_STORE, oauth_answer, oauth_problem
@@ -121,6 +122,11 @@ async def token(request: Asked) -> Response:
         raise OAuthError("unsupported_grant_type", f"Only {CLIENT_CREDENTIALS} is supported.")
     life = context.settings.access_token_seconds
     now_seconds = context.clock() // 1000
+    stroke = await faults.strike(context, client_id, faults.ISSUER)
+    if stroke is not None:
+        if (refusal := faults.refusal_of(stroke)) is not None:
+            raise refusal
+        now_seconds += stroke.offset_seconds or 0
     claims = signing.access_claims(context.settings.issuer, client_id, now_seconds, life, secrets.token_hex(16))
     answer = {
         "access_token": await context.signer.sign(context.keys.current, claims),

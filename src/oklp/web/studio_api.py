@@ -9,16 +9,17 @@ from starlette.responses import Response
 
 from oklp import contract
 from oklp.errors import Forbidden, invalid
-from oklp.services import games, matches, studios, vault, webhooks
+from oklp.services import faults, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
-from oklp.web.context import new_uuid
+from oklp.web.context import Context, new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
 
 GamePath = Annotated[contract.GameId, Path()]
 DeliveryPath = Annotated[contract.DeliveryId, Path()]
+FaultPath = Annotated[contract.FaultId, Path()]
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -250,3 +251,58 @@ async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) ->
         matches.new_id(now),
         now,
     )
+
+
+# --- faults (sandbox) ------------------------------------------------------------------------------------------------
+
+
+@router.post("/games/{game_id}/faults", status_code=201, response_model=contract.Fault)
+async def inject_fault(here: Here, member: AsDeveloper, game_id: GamePath, body: contract.NewFault) -> contract.Fault:
+    """Have the sandbox misbehave towards the game, the next `times` that it can (docs/faults.md). Production: 409."""
+    fault = await here.db.write(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        faults.inject,
+        here.settings,
+        member.actor,
+        game_id,
+        body,
+        here.clock(),
+    )
+    await here.reload_faults()  # whoever has this answer finds it armed
+    return fault
+
+
+@router.get("/games/{game_id}/faults", response_model=contract.FaultList)
+async def list_faults(here: Here, member: AsViewer, game_id: GamePath) -> contract.FaultList:
+    """Oldest first, the order in which they strike: how often each has, and how often it still will."""
+    return await here.db.read(studios.of_game, member.studio_id, game_id, faults.of_game, here.settings, game_id)
+
+
+async def _clear_faults(here: Context, member: Member, game_id: str, fault_id: str | None) -> Response:
+    await here.db.write(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        faults.clear,
+        here.settings,
+        member.actor,
+        game_id,
+        fault_id,
+        here.clock(),
+    )
+    await here.reload_faults()
+    return Response(status_code=204)
+
+
+@router.delete("/games/{game_id}/faults/{fault_id}", status_code=204)
+async def clear_fault(here: Here, member: AsDeveloper, game_id: GamePath, fault_id: FaultPath) -> Response:
+    """What it has done is not undone."""
+    return await _clear_faults(here, member, game_id, fault_id)
+
+
+@router.delete("/games/{game_id}/faults", status_code=204)
+async def clear_faults(here: Here, member: AsDeveloper, game_id: GamePath) -> Response:
+    """All of the game's."""
+    return await _clear_faults(here, member, game_id, None)
