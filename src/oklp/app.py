@@ -30,7 +30,7 @@ from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage.engine import Database, inspect_database, migrate
 from oklp.storage.presence import Presence, announce
-from oklp.web import game_api, oidc, openapi, operator_api, player_api, problems, studio_api
+from oklp.web import game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
 from oklp.web.limits import RequestLimit
@@ -123,7 +123,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     )
     app.state.settings = settings
     app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes()])
-    for module in (game_api, player_api, studio_api, operator_api):
+    for module in (game_api, player_api, studio_api, listeners, operator_api):
         app.include_router(module.router)
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
@@ -180,6 +180,8 @@ async def running(
             worker.heard(topics, handoffs)
             if "events" in topics:
                 context.hub.wake()
+            if "listeners" in topics:
+                context.listeners.ring()
             if "keys" in topics:
                 stale_keys.set()
             if "games" in topics:
@@ -203,13 +205,13 @@ async def running(
                 _keep_fresh(stale_faults, context.reload_faults),
             )
         ]
-        stop = StopSignal(loop, context.hub.close)
+        stop = StopSignal(loop, context.close_streams)
         if settings.sandbox:
             log.warning("sandbox", note="play money, loopback webhooks, instant approval and payments")
         try:
             yield context
         finally:
-            context.hub.close()
+            context.close_streams()
             for follower in followers:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_SCORE = 2**53 - 1
 MAX_AMOUNT = 2**53 - 1
@@ -552,7 +552,54 @@ class StudioMemberPage(Wire):
 
 
 DeliveryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-abort)?$")]
+DeliveryEvent = Literal["match.started", "match.aborted", "test"]
 DeliveryState = Literal["waiting", "sending", "delivered", "failed"]
+
+
+class TestEvent(Wire):
+    """What a test event is about: so many players in so many teams of one size, of a match that does not exist."""
+
+    __test__: ClassVar[bool] = False  # no class of tests, whatever its name says to a test runner
+
+    event: Literal["match.started", "match.aborted"] = "match.started"
+    match_id: MatchId | None = None
+    participants: Annotated[int, Field(strict=True, ge=2, le=128)] = 2
+    teams: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
+
+    @model_validator(mode="after")
+    def _teams_of_one_size(self) -> TestEvent:
+        if self.participants % self.teams or self.participants // self.teams > 8:
+            raise ValueError("participants must fill the teams evenly, 1 to 8 in each")
+        return self
+
+
+class ForwardedAnswer(Wire):
+    """What came of a delivery that a listener forwarded: an answer, or why there was none.
+
+    `sent` is false only if surely no byte of the request reached the receiver. Of the body the first 4 KB are kept.
+    """
+
+    status: Annotated[int, Field(strict=True, ge=100, le=999)] | None = None
+    headers: dict[
+        Annotated[str, StringConstraints(max_length=200)], Annotated[str, StringConstraints(max_length=8_192)]
+    ] = {}
+    body: Annotated[str, StringConstraints(max_length=65_536)] = ""
+    error: Reason | None = None
+    sent: Annotated[bool, Field(strict=True)] = True
+    duration_ms: Annotated[int, Field(strict=True, ge=0, le=3_600_000)] = 0
+    forwarded_to: Url | None = None
+
+    @model_validator(mode="after")
+    def _an_answer_or_none(self) -> ForwardedAnswer:
+        if self.status is None and self.error is None:
+            raise ValueError("status or error must be given")
+        return self
+
+
+class Forwarded(Wire):
+    """`counts`: the answer is the outcome of its attempt; it is not when it came late, or second."""
+
+    counts: bool
 
 
 class DeliveryAttempt(Wire):
@@ -577,7 +624,7 @@ class Delivery(Wire):
     delivery_id: str
     game_id: str
     match_id: str | None
-    event: Literal["match.started", "match.aborted", "test"]
+    event: DeliveryEvent
     method: Literal["PUT", "DELETE"]
     state: DeliveryState
     attempts: int

@@ -17,6 +17,8 @@ from oklp.services.faults import Stroke
 
 EXPIRED_SECONDS = 3_600
 
+Way = Callable[[Outgoing], Awaitable[Exchange]]
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -67,9 +69,13 @@ class FaultyNetwork:
 
     # --- the network ---
 
-    async def send(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
-        """As `WebhookSender.send`, and like it within the time-out: after it the attempt's lease would run out."""
-        plays: dict[str, Callable[[Stroke, Outgoing], Awaitable[Exchange]]] = {
+    async def send(self, stroke: Stroke, outgoing: Outgoing, way: Way | None = None) -> Exchange:
+        """As `WebhookSender.send`, and like it within the time-out: after it the attempt's lease would run out.
+
+        `way` is how the real exchanges are made: by the sender, or by way of a listener.
+        """
+        way = way or self._sender.send
+        plays: dict[str, Callable[[Stroke, Outgoing, Way], Awaitable[Exchange]]] = {
             "put_refused": self._refused,
             "delete_refused": self._refused,
             "put_timeout": self._unheard,
@@ -79,7 +85,7 @@ class FaultyNetwork:
             "duplicate_delete": self._twice,
         }
         play = plays.get(stroke.kind)
-        return await (self._sender.send(outgoing) if play is None else play(stroke, outgoing))
+        return await (way(outgoing) if play is None else play(stroke, outgoing, way))
 
     def close(self) -> None:
         """Hold nothing up any longer, and send nothing that is not on its way."""
@@ -88,33 +94,33 @@ class FaultyNetwork:
             if task is not None:
                 task.cancel()
 
-    async def _refused(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
+    async def _refused(self, stroke: Stroke, outgoing: Outgoing, way: Way) -> Exchange:
         return _without_answer(_said(stroke, "connection refused"), 0, sent=False)
 
-    async def _unheard(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
+    async def _unheard(self, stroke: Stroke, outgoing: Outgoing, way: Way) -> Exchange:
         began = asyncio.get_running_loop().time()
-        exchange = await self._sender.send(outgoing)
+        exchange = await way(outgoing)
         if not exchange.complete:
             return exchange
         await self._pause(self._timeout_seconds - (asyncio.get_running_loop().time() - began))
         return self._timed_out(stroke)
 
-    async def _lost(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
-        exchange = await self._sender.send(outgoing)
+    async def _lost(self, stroke: Stroke, outgoing: Outgoing, way: Way) -> Exchange:
+        exchange = await way(outgoing)
         if not exchange.complete:
             return exchange
         error = _said(stroke, "the connection was closed before an answer came")
         return _without_answer(error, exchange.duration_ms, sent=True)
 
-    async def _late(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
-        late = self._send_later(stroke.delay_seconds or 0, outgoing)
+    async def _late(self, stroke: Stroke, outgoing: Outgoing, way: Way) -> Exchange:
+        late = self._send_later(stroke.delay_seconds or 0, outgoing, way)
         return await self._come_back(late, self._timeout_seconds) or self._timed_out(stroke)
 
-    async def _twice(self, stroke: Stroke, outgoing: Outgoing) -> Exchange:
+    async def _twice(self, stroke: Stroke, outgoing: Outgoing, way: Way) -> Exchange:
         """Two that are the same. Both must be answered 200, as far as the second comes back within the time-out."""
         until = asyncio.get_running_loop().time() + self._timeout_seconds
-        copy = self._send_later(stroke.delay_seconds or 0, outgoing)
-        first = await self._sender.send(outgoing)
+        copy = self._send_later(stroke.delay_seconds or 0, outgoing, way)
+        first = await way(outgoing)
         second = await self._come_back(copy, until - asyncio.get_running_loop().time())
         if second is None or (first.error is None and second.error is None):
             return first
@@ -126,13 +132,13 @@ class FaultyNetwork:
 
     # --- time ---
 
-    def _send_later(self, delay_seconds: float, outgoing: Outgoing) -> asyncio.Task[Exchange]:
+    def _send_later(self, delay_seconds: float, outgoing: Outgoing, way: Way) -> asyncio.Task[Exchange]:
         """On its way whether or not anyone waits for it, as what a network has taken."""
 
         async def later() -> Exchange:
             if delay_seconds:
                 await asyncio.sleep(delay_seconds)
-            return await self._sender.send(outgoing)
+            return await way(outgoing)
 
         task = asyncio.create_task(later())
         self._under_way.add(task)

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -69,6 +69,7 @@ class Exchange:
     error        a short sentence for people
     complete     the whole head of an answer came
     sent         False only if surely no byte of the request reached the receiver
+    url          where it went, when somebody else has sent it elsewhere than to the URL of the request
     """
 
     status: int | None
@@ -78,6 +79,7 @@ class Exchange:
     duration_ms: int
     complete: bool
     sent: bool
+    url: str | None = None
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
@@ -448,11 +450,16 @@ def _sendable(url: str) -> URL:
 def _judgement(call: _Call) -> str | None:
     if call.status is None:
         raise InvariantBroken("a webhook ended with neither an answer nor a fault")
-    if call.status == 200:
+    return judged(call.status)
+
+
+def judged(status: int) -> str | None:
+    """What is wrong with an answer, by its status: only 200 is a yes (contract section A3)."""
+    if status == 200:
         return None
-    if 300 <= call.status < 400:
-        return f"answered {call.status} (redirects are not followed)"
-    return f"answered {call.status}, not 200"
+    if 300 <= status < 400:
+        return f"answered {status} (redirects are not followed)"
+    return f"answered {status}, not 200"
 
 
 def _explanation(exc: Exception, call: _Call) -> str:
@@ -502,6 +509,11 @@ def _fit(text: str) -> str:
     return text if text.isprintable() else text.translate(_UNFIT)
 
 
+def kept_text(text: str) -> str:
+    """Of an answer's body that somebody else has read, what is kept."""
+    return _as_text(bytearray(text.encode("utf-8", "replace")))
+
+
 def _as_text(body: bytearray) -> str:
     """The first KEPT_BODY_BYTES. A character cut in half at the end is left out; what is no UTF-8 is replaced."""
     cut = len(body) > KEPT_BODY_BYTES
@@ -510,9 +522,14 @@ def _as_text(body: bytearray) -> str:
 
 
 def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return kept_headers(response.headers.items())
+
+
+def kept_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Names in lower case, repeated ones joined; the first 8 K characters."""
     kept: dict[str, str] = {}
     room = KEPT_HEADERS_LENGTH
-    for raw_name, raw_value in response.headers.items():
+    for raw_name, raw_value in headers:
         name, value = _fit(raw_name.lower()), _fit(raw_value)
         room -= len(name) + len(value)
         if room < 0:

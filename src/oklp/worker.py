@@ -17,6 +17,7 @@ from oklp import signing
 from oklp.errors import OklpError
 from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
+from oklp.relay import Relay
 from oklp.sender import Exchange, Outgoing, WebhookSender
 from oklp.services import auth, faults, housekeeping, matches, results, starting
 from oklp.services.auth import KeyRing
@@ -64,6 +65,7 @@ class Worker:
             concurrency_per_host=settings.webhook_concurrency,
         )
         self._faulty = FaultyNetwork(self._sender, settings.webhook_timeout_seconds)
+        self._relay = Relay(db, vault, clock, settings.webhook_timeout_seconds, self._sender)
         self._sending: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -94,6 +96,7 @@ class Worker:
         await self._all_sent(until - CUT_SECONDS)
         self._cut = True
         self._faulty.close()
+        self._relay.close()
         await self._sender.close()  # exchanges in flight end with an error
         await self._all_sent(until)
         for task in self._sending:
@@ -118,6 +121,8 @@ class Worker:
                 self._send_soon(handoff)
         if "deliveries" in topics:
             self._woken.set()
+        if "answers" in topics:
+            self._relay.heard()
 
     # --- the clock ---
 
@@ -189,10 +194,8 @@ class Worker:
         try:
             stroke = await self._stroke(sending)
             outgoing = await self._request(sending, stroke)
-            if stroke is None:
-                exchange = await self._sender.send(outgoing)
-            else:
-                exchange = await self._faulty.send(stroke, outgoing)
+            way = self._relay.way_of(sending) if sending.relayed else self._sender.send
+            exchange = await (way(outgoing) if stroke is None else self._faulty.send(stroke, outgoing, way))
             if self._cut and exchange.error is not None:
                 exchange = replace(exchange, error=CUT)
             await self._record(sending, outgoing, exchange, stroke)
@@ -244,6 +247,7 @@ class Worker:
             complete=exchange.complete,
             sent=exchange.sent,
             request_headers={name: value for name, value in outgoing.headers.items() if name != "Authorization"},
+            url=exchange.url,
         )
         arguments = (self._settings, sending.delivery_id, sending.attempt, self._db.node, reply)
         for pause in (*RECORD_PAUSES_SECONDS, None):

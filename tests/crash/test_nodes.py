@@ -13,6 +13,7 @@ import pytest
 from tests.crash.conftest import Rig
 from tests.crash.receiver import Receiver
 from tests.harness import PLAYER, PlayerClient, paid_match
+from tests.web.listening import Listening, Proxy
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -98,3 +99,25 @@ def await_kid(node: str, kid: str) -> None:
     """Nobody promises at which moment, so ask until it is there; pytest's own time-out is the limit."""
     while kid not in kids(node):
         pass
+
+
+def test_a_listener_at_one_node_gets_what_the_other_sends_and_outlives_its_own(rig: Rig, receiver: Receiver) -> None:
+    """The listener's node is killed: it goes on at the other, by the address that both are behind."""
+    doomed, other = rig.add(wait=False, OKLP_WEBHOOK_TIMEOUT_SECONDS="30"), rig.add(OKLP_WEBHOOK_TIMEOUT_SECONDS="30")
+    doomed.await_ready()
+    game, local = other.register("http://127.0.0.1:9/match-info"), receiver.url("steady")
+    one, two = PlayerClient(other.url), PlayerClient(other.url)
+    proxy = Proxy(doomed.port)
+    words = ("listen", "--game", game.client_id, "--forward-to", local, "--json")
+    with Listening(other, *words, url=proxy.url) as listening:
+        listening.await_ready()
+        assert one.await_status(paid_match(one, two, game.client_id), "live", "aborted")["status"] == "live"
+        doomed.kill()
+        proxy.cut()
+        match_id = paid_match(one, two, game.client_id)
+        proxy.upstream = other.port
+        assert one.await_status(match_id, "live", "aborted", seconds=40)["status"] == "live"
+        assert [each["status"] for each in listening.await_results(2)] == [200, 200]
+        assert listening.stop() == 0
+    proxy.close()
+    rig.check_logs()

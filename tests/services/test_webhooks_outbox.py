@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from oklp import contract
 from oklp.errors import NotFound, WrongState
 from oklp.services import housekeeping, webhooks
 from oklp.services.webhooks import Reply
@@ -181,7 +182,7 @@ def test_an_attempt_is_logged_with_what_was_sent_and_answered(world: World) -> N
 def test_a_test_event_is_a_put_that_no_match_stands_behind(world: World) -> None:
     world.game()
     (game,) = world.rows("SELECT * FROM games")
-    world.run(webhooks.test_event, game, "delivery-1", "f" * 24, world.now)
+    world.run(webhooks.test_event, game, "delivery-1", "f" * 24, contract.TestEvent(), world.now)
     (sending,) = world.claim()
     body = json.loads(sending.body)
     assert (sending.method, sending.event, sending.url) == ("PUT", "test", game.webhook_url)
@@ -199,7 +200,7 @@ def test_a_game_without_a_webhook_has_no_test_event(world: World) -> None:
     world.game(discovery="pull")
     (game,) = world.rows("SELECT * FROM games")
     with refused(WrongState):
-        world.run(webhooks.test_event, game, "delivery-1", "f" * 24, world.now)
+        world.run(webhooks.test_event, game, "delivery-1", "f" * 24, contract.TestEvent(), world.now)
 
 
 # --- what the worker looks for ---------------------------------------------------------------------------------------

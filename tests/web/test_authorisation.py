@@ -8,7 +8,9 @@ something would show. A route that is not in the table fails the test, and so do
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,6 +132,23 @@ class World:
         answer = self.owner.post(f"/games/{self.pushed_game()}/test-event")
         assert answer.status_code == 201, answer.text
         return str(await_delivery(self.owner, answer.json()["delivery_id"])["delivery_id"])
+
+    def listened(self) -> str:
+        """A game that somebody has begun to listen to, and holds for a while."""
+        game_id = self.pushed_game()
+        with self.owner.stream("GET", f"/games/{game_id}/listen", params={"listener": str(uuid.uuid4())}) as stream:
+            assert "event: ready" in itertools.islice(stream.iter_lines(), 2)
+        return game_id
+
+    def relayed(self) -> dict[str, str]:
+        """A delivery that a listener has been handed."""
+        game_id = self.pushed_game()
+        with self.owner.stream("GET", f"/games/{game_id}/listen", params={"listener": str(uuid.uuid4())}) as stream:
+            assert self.owner.post(f"/games/{game_id}/test-event").status_code == 201
+            lines = stream.iter_lines()
+            assert next(line for line in lines if line == "event: delivery")
+            data = json.loads(next(lines).removeprefix("data: "))
+        return {"game_id": game_id, "delivery_id": data["delivery_id"], "attempt": str(data["attempt"])}
 
     def open_match(self) -> str:
         """A private one of PLAYER's, with one seat taken."""
@@ -416,6 +435,22 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_OWN_GAME}/faults"): studio(200, _known_game, others=404),
     ("DELETE", f"{_OWN_GAME}/faults"): studio(204, _known_game, least=DEVELOPER, others=404),
     ("DELETE", f"{_OWN_GAME}/faults/{{fault_id}}"): studio(204, _of_fault, least=DEVELOPER, others=404),
+    # This stream would not end either: who may listen is told that somebody else does.
+    ("GET", f"{_OWN_GAME}/listen"): studio(
+        409,
+        lambda world: Call({"game_id": world.listened()}, params={"listener": str(uuid.uuid4()), "resume": "true"}),
+        least=DEVELOPER,
+        others=404,
+    ),
+    ("DELETE", f"{_OWN_GAME}/listen"): studio(
+        204,
+        lambda world: Call({"game_id": world.new_game()}, params={"listener": str(uuid.uuid4())}),
+        least=DEVELOPER,
+        others=404,
+    ),
+    ("POST", f"{_OWN_GAME}/listen/{{delivery_id}}/{{attempt}}"): studio(
+        200, lambda world: Call(world.relayed(), {"status": 200}), least=DEVELOPER, others=404
+    ),
     # Operators.
     ("POST", f"{_OPERATOR}/sessions"): everyone(201, _credentials(OPERATOR)),
     ("DELETE", f"{_OPERATOR}/sessions/current"): operators(204, _log_out),

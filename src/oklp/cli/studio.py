@@ -1,21 +1,27 @@
-"""For the developers of games: `login`, `logout`, `whoami`. What they do is in `oklp/tools`."""
+"""For the developers of games: log-in, webhooks, deliveries. What the commands do is in `oklp/tools`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from oklp.cli.house import PasswordStdin, err, fail, password_of, say
+from oklp.cli.house import PasswordStdin, err, fail, out, password_of, say
+from oklp.contract import DeliveryEvent, DeliveryState
 
 T = TypeVar("T")
 
 PlatformUrl = Annotated[
     str, typer.Option("--url", envvar="OKLP_URL", help="Address of the platform; else OKLP_URL, else the last log-in.")
 ]
+Game = Annotated[str, typer.Option(help="Id of the game; not needed when the studio has one alone.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Wait = Annotated[bool, typer.Option(help="Wait for the outcome.")]
+DeliveryId = Annotated[str, typer.Argument(help="Id of the delivery.")]
+MatchEvent = Literal["match.started", "match.aborted"]
 
 
 @contextlib.contextmanager
@@ -70,3 +76,71 @@ def whoami(url: PlatformUrl = "") -> None:
 
     where, profile = run(studio.who_am_i(url))
     say(f"{profile.username}, {profile.role} of {profile.name}, at {where}.")
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+def listen(
+    forward_to: Annotated[
+        str, typer.Option(help="Where deliveries go on this machine; without a path that of the webhook URL is used.")
+    ],
+    game: Game = "",
+    event: Annotated[DeliveryEvent | None, typer.Option(help="Show these alone; all are forwarded.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take any certificate of an https address.")] = False,
+    as_json: AsJson = False,
+    url: PlatformUrl = "",
+) -> None:
+    """Have a sandbox send a game's webhooks to this machine, and answer with what came of them. Ctrl-C ends it."""
+    from oklp.tools import command
+
+    run(command.listen(url, game, forward_to, event, not insecure, as_json, out, err))
+
+
+def trigger(
+    event: Annotated[MatchEvent, typer.Argument(help="What the game is told.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="`participants=4`, `teams=2`, `match_id=…`. Can be repeated."),
+    ] = None,
+    game: Game = "",
+    wait: Wait = True,
+    as_json: AsJson = False,
+    url: PlatformUrl = "",
+) -> None:
+    """Send a test event: the webhook of a match that does not exist. Status 1 if it was not answered with a 200."""
+    from oklp.tools import command
+
+    raise typer.Exit(run(command.trigger(url, game, event, overrides or [], wait, as_json, out)))
+
+
+def deliveries_list(
+    game: Game = "",
+    state: Annotated[DeliveryState | None, typer.Option(help="In this state alone.")] = None,
+    event: Annotated[DeliveryEvent | None, typer.Option(help="Of this event alone.")] = None,
+    match: Annotated[str, typer.Option(help="Of this match alone.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many at the most.")] = 20,
+    as_json: AsJson = False,
+    url: PlatformUrl = "",
+) -> None:
+    """What a game was told, newest first."""
+    from oklp.tools import command
+    from oklp.tools.deliveries import Filter
+
+    run(command.listed(url, game, Filter(state, event, match or None), limit, as_json, out))
+
+
+def deliveries_show(delivery_id: DeliveryId, as_json: AsJson = False, url: PlatformUrl = "") -> None:
+    """A delivery with each of its attempts: what was sent, what came back."""
+    from oklp.tools import command
+
+    run(command.shown(url, delivery_id, as_json, out))
+
+
+def deliveries_resend(
+    delivery_id: DeliveryId, wait: Wait = True, as_json: AsJson = False, url: PlatformUrl = ""
+) -> None:
+    """Send a delivery once more, which never changes a match. Status 1 if it was not delivered."""
+    from oklp.tools import command
+
+    raise typer.Exit(run(command.resend(url, delivery_id, wait, as_json, out)))

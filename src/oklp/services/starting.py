@@ -169,7 +169,7 @@ def _start(batch: _Batch, job: Confirm, match: _Open) -> None:
     if game.webhook_url is None:
         raise InvariantBroken(f"game {row.game_id} pushes and has no webhook URL")
     body = views.match_info(row.id, roster)
-    batch.starts.append(webhooks.start_rows(job.settings, row, job.delivery_id, game.webhook_url, body, job.owner, now))
+    batch.starts.append(webhooks.start_rows(job.settings, row, game, job.delivery_id, body, job.owner, now))
     match.changed.update(status=rules.STARTING, start_delivery_id=job.delivery_id)
 
 

@@ -90,12 +90,14 @@ def resend(tx: Tx, actor: str, delivery_id: str, now: int) -> contract.Delivery:
     return views.delivery(row)
 
 
-def send_test_event(tx: Tx, actor: str, game_id: str, delivery_id: str, match_id: str, now: int) -> contract.Delivery:
-    """Send the game a PUT for a match that does not exist. Raises WrongState without a webhook URL."""
+def send_test_event(
+    tx: Tx, actor: str, game_id: str, delivery_id: str, match_id: str, event: contract.TestEvent, now: int
+) -> contract.Delivery:
+    """Send the game an event about a match that does not exist. Raises WrongState without a webhook URL."""
     game = games.game(tx, game_id)
     if game is None:
         raise NotFound("There is no such game.")
-    webhooks.test_event(tx, game, delivery_id, match_id, now)
+    webhooks.test_event(tx, game, delivery_id, event.match_id or match_id, event, now)
     _audit(tx, actor, "game.test-event", f"game:{game_id}", {"delivery_id": delivery_id}, now)
     row = outbox.get(tx, delivery_id)
     if row is None:

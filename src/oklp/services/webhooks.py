@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from oklp import contract
-from oklp.errors import NotFound, WrongState
+from oklp.errors import NotFound, WrongState, invalid
 from oklp.services import views
 from oklp.settings import Settings
 from oklp.storage import games, matches
@@ -43,6 +43,7 @@ class Sending(NamedTuple):
     body: str
     attempt: int
     created_at: int
+    relayed: bool = False  # to whoever listens, in place of the URL
 
 
 class Reply(NamedTuple):
@@ -59,6 +60,7 @@ class Reply(NamedTuple):
     complete: bool
     sent: bool
     request_headers: Mapping[str, str]
+    url: str | None = None  # where a listener has forwarded it to, in place of the URL of the attempt
 
 
 def lease_ms(settings: Settings) -> int:
@@ -89,10 +91,16 @@ def _row(
     }
 
 
+def listened(game: Row, now: int) -> bool:
+    """Whether the game's deliveries go to a listener (services/listening.py), which only the sandbox has."""
+    return game.listener_until is not None and game.listener_until > now
+
+
 def start_rows(
-    settings: Settings, match: Row, delivery_id: str, url: str, body: str, owner: str, now: int
+    settings: Settings, match: Row, game: Row, delivery_id: str, body: str, owner: str, now: int
 ) -> tuple[dict[str, Any], Sending]:
     """The delivery that tells a game to start, leased to `owner` with its first attempt on the way."""
+    url = game.webhook_url
     row = _row(delivery_id, match.game_id, match.id, STARTED, url, body, now)
     row.update(
         state="sending",
@@ -103,7 +111,8 @@ def start_rows(
         lease_owner=owner,
         lease_until=now + lease_ms(settings),
     )
-    return row, Sending(delivery_id, match.game_id, STARTED, "PUT", url, body, 1, now)
+    sending = Sending(delivery_id, match.game_id, STARTED, "PUT", url, body, 1, now, listened(game, now))
+    return row, sending
 
 
 def write_starts(tx: Tx, starts: Sequence[tuple[dict[str, Any], Sending]], now: int) -> None:
@@ -112,18 +121,28 @@ def write_starts(tx: Tx, starts: Sequence[tuple[dict[str, Any], Sending]], now: 
     tx.handoffs.extend(sending for _, sending in starts)
 
 
-def test_event(tx: Tx, game: Row, delivery_id: str, match_id: str, now: int) -> None:
-    """A PUT with `"test": true` and a match that does not exist, for a studio to see its receiver work."""
+def test_event(tx: Tx, game: Row, delivery_id: str, match_id: str, event: contract.TestEvent, now: int) -> None:
+    """What a real match would send, with `"test": true` and a match that does not exist, to see a receiver work.
+
+    Raises WrongState, InvalidRequest. A match that does exist is refused: its game would believe what it is told.
+    """
     if game.webhook_url is None:
         raise WrongState("This game has no match info webhook URL.")
-    participants = [{"id": f"00000000-0000-4000-8000-00000000000{n}", "team_id": f"test-{n}"} for n in (1, 2)]
+    if matches.get(tx, [match_id]):
+        raise invalid("match_id", "is a match that exists; a test event is about none")
+    teams = [f"test-{n}" for n in range(1, event.teams + 1)]
     body = {
         "match_id": match_id,
-        "participants": participants,
-        "teams": [{"id": "test-1"}, {"id": "test-2"}],
+        "participants": [
+            {"id": f"00000000-0000-4000-8000-{n + 1:012}", "team_id": teams[n * event.teams // event.participants]}
+            for n in range(event.participants)
+        ],
+        "teams": [{"id": team} for team in teams],
         "test": True,
     }
-    store.insert(tx, [_row(delivery_id, game.id, None, TEST, game.webhook_url, json.dumps(body), now)])
+    row = _row(delivery_id, game.id, None, TEST, game.webhook_url, json.dumps(body), now)
+    row["method"] = "DELETE" if event.event == ABORTED else "PUT"
+    store.insert(tx, [row])
     tx.notify("deliveries")
 
 
@@ -164,13 +183,25 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
 def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[Sending]:
     """Lease the deliveries that are due; each one's attempt is recorded before it is made."""
     rows = store.due(tx, now, limit)
-    urls = {key: row.webhook_url for key, row in games.games_by_id(tx, [row.game_id for row in rows]).items()}
+    known = games.games_by_id(tx, [row.game_id for row in rows])
     sendings = []
     for row in rows:
+        game = known[row.game_id]
         # The studio may have corrected its URL since. Aborts go where the start went.
-        url = row.url if row.event == ABORTED else urls.get(row.game_id) or row.url
+        url = row.url if row.event == ABORTED else game.webhook_url or row.url
+        attempt = row.attempts + 1
         sendings.append(
-            Sending(row.id, row.game_id, row.event, row.method, url, row.body, row.attempts + 1, row.created_at)
+            Sending(
+                row.id,
+                row.game_id,
+                row.event,
+                row.method,
+                url,
+                row.body,
+                attempt,
+                row.created_at,
+                listened(game, now),
+            )
         )
     left = {row.id: max(row.attempts_left - 1, 0) for row in rows}
     until = now + lease_ms(settings)
@@ -205,6 +236,7 @@ def record(tx: Tx, delivery_id: str, attempt: int, owner: str, reply: Reply, now
         response_headers=None if reply.headers is None else json.dumps(dict(reply.headers)),
         response_body=reply.body,
         error=reply.error,
+        **({} if reply.url is None else {"url": reply.url}),
     )
     if delivery.state != "sending" or delivery.attempts != attempt or delivery.lease_owner != owner:
         return Recorded(delivery.match_id)
@@ -220,7 +252,7 @@ def record(tx: Tx, delivery_id: str, attempt: int, owner: str, reply: Reply, now
 
 
 def _decide(tx: Tx, delivery: Row, reply: Reply, changes: dict[str, Any], now: int) -> Recorded:
-    aborting = delivery.event == ABORTED
+    aborting = delivery.method == "DELETE"
     status = reply.status
     if reply.error is None or (aborting and status is not None and 200 <= status < 300):
         changes["last_error"] = None
@@ -297,11 +329,14 @@ def resend(tx: Tx, delivery_id: str, now: int) -> Row:
     return found
 
 
+Chosen = store.Chosen
+
+
 def page(
-    tx: Tx, game_id: str | None, state: str | None, before: tuple[int, str] | None, limit: int
+    tx: Tx, chosen: Chosen, before: tuple[int, str] | None, limit: int
 ) -> tuple[list[contract.Delivery], tuple[int, str] | None]:
     """Newest first, of one game or of all, and the cursor (created_at, id) of what follows."""
-    rows = store.page(tx, game_id, state, before, limit + 1)
+    rows = store.page(tx, chosen, before, limit + 1)
     shown = rows[:limit]
     more = (int(shown[-1].created_at), str(shown[-1].id)) if len(rows) > limit else None
     return [views.delivery(row) for row in shown], more

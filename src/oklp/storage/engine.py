@@ -41,7 +41,7 @@ Listener = Callable[[set[str], Sequence[Any]], None]
 
 CHANNEL = "oklp"
 POLL_SECONDS = 0.1
-TOPICS = frozenset({"deliveries", "events", "faults", "games", "keys"})
+TOPICS = frozenset({"answers", "deliveries", "events", "faults", "games", "keys", "listeners"})
 
 
 class SilentObserver:

@@ -147,6 +147,10 @@ games = sa.Table(
     sa.Column("vetting_by", Text),
     sa.Column("vetting_at", Int),
     sa.Column("created_at", Int, nullable=False),
+    # The sandbox: while somebody listens, deliveries are handed to that listener (services/listening.py).
+    sa.Column("listener_id", Text),
+    sa.Column("listener_by", Text),
+    sa.Column("listener_until", Int),
     _one_of("vetting", "draft", "in-review", "approved", "suspended"),
 )
 
@@ -436,6 +440,25 @@ faults = sa.Table(
     sa.CheckConstraint("fired BETWEEN 0 AND times", name="fired"),
     sa.Index("ix_faults_game", "game_id", "id"),
     sqlite_autoincrement=True,
+)
+
+relays = sa.Table(
+    "relays",
+    metadata,
+    sa.Column("delivery_id", Text, primary_key=True),
+    sa.Column("attempt", Int, primary_key=True),
+    sa.Column("copy", Int, primary_key=True),  # injected faults send some attempts twice
+    sa.Column("game_id", Text, nullable=False),
+    sa.Column("listener_id", Text, nullable=False),  # who was listening when it was to be sent
+    sa.Column("headers", Text, nullable=False),  # JSON, without the next
+    sa.Column("authorization", Text),  # encrypted, and gone once the relay is over
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("expires_at", Int, nullable=False),
+    sa.Column("handed_at", Int),  # before the first byte left for a listener
+    sa.Column("answer", Text),  # JSON of contract.ForwardedAnswer
+    sa.Column("closed_at", Int),
+    sa.CheckConstraint('closed_at IS NULL OR "authorization" IS NULL', name="no_authorization_kept"),
+    sa.Index("ix_relays_game", "game_id"),
 )
 
 events = sa.Table(

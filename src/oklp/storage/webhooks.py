@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -118,12 +118,18 @@ def of_match(tx: Tx, match_id: str) -> Sequence[Row]:
     return tx.rows(sa.select(d).where(d.c.match_id == match_id).order_by(d.c.created_at, d.c.id))
 
 
-def page(tx: Tx, game_id: str | None, state: str | None, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
-    statement = sa.select(d)
-    if game_id is not None:
-        statement = statement.where(d.c.game_id == game_id)
-    if state is not None:
-        statement = statement.where(d.c.state == state)
+class Chosen(NamedTuple):
+    """Which deliveries; None: whatever it is."""
+
+    game_id: str | None = None
+    state: str | None = None
+    event: str | None = None
+    match_id: str | None = None
+
+
+def page(tx: Tx, chosen: Chosen, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
+    given = {name: value for name, value in chosen._asdict().items() if value is not None}
+    statement = sa.select(d).filter_by(**given)
     if before is not None:
         statement = statement.where(sa.tuple_(d.c.created_at, d.c.id) < sa.tuple_(*map(sa.literal, before)))
     return tx.rows(statement.order_by(d.c.created_at.desc(), d.c.id.desc()).limit(limit))

@@ -14,7 +14,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, invalid
+from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, Unavailable, invalid
 from oklp.services import auth, idempotency
 from oklp.services.auth import Person, SessionQuestion
 from oklp.services.idempotency import Answer, Claim
@@ -60,6 +60,17 @@ async def person_of(request: Request, context: Context) -> Person:
     if "." in token:  # a game's JWT: known to be no session without asking the database
         raise Unauthenticated("A session token is needed here.", token_refused=True)
     return await context.db.read_set(auth.sessions, SessionQuestion(hash_token(token), context.clock()))
+
+
+async def still_valid(here: Context, request: Request) -> bool:
+    """A session that was ended elsewhere ends its streams as well."""
+    try:
+        await here.db.read_set(auth.sessions, SessionQuestion(hash_token(bearer(request)), here.clock()))
+    except Unauthenticated:
+        return False
+    except Unavailable:  # nobody can tell just now
+        return True
+    return True
 
 
 async def _player(request: Request) -> Caller:

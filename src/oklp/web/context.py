@@ -21,6 +21,7 @@ from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.signing import VerifiedTokens
 from oklp.storage.engine import Database
+from oklp.web.bell import Bell
 from oklp.web.live import Hub
 from oklp.web.signer import Signer
 
@@ -43,6 +44,7 @@ class Context:
     tokens: VerifiedTokens
     hub: Hub
     signer: Signer
+    listeners: Bell = field(default_factory=Bell)
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
     armed: Armed = field(default_factory=dict)  # injected faults; empty in production
 
@@ -77,6 +79,11 @@ class Context:
     async def reload_faults(self) -> None:
         """Take on what was armed or spent, here or elsewhere."""
         self.armed = await self.db.read(faults.armed)
+
+    def close_streams(self) -> None:
+        """The server is shutting down: clients of streams resume elsewhere."""
+        self.hub.close()
+        self.listeners.close()
 
     async def in_pool(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a slow sum (a password hash, a key) off the event loop."""

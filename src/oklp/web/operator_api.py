@@ -198,7 +198,8 @@ async def list_deliveries(
     limit: Limit = 50,
 ) -> contract.DeliveryPage:
     """What games were told, newest first."""
-    found, more = await here.db.report(webhooks.page, game_id, state, from_cursor(cursor, int, str), limit)
+    chosen = webhooks.Chosen(game_id, state)
+    found, more = await here.db.report(webhooks.page, chosen, from_cursor(cursor, int, str), limit)
     return contract.DeliveryPage(deliveries=found, next_cursor=to_cursor(*more) if more is not None else None)
 
 

@@ -10,26 +10,24 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
-from oklp.errors import Unauthenticated, Unavailable, invalid
-from oklp.services import auth, games, launch, ledger, live, matches, players, starting, vault
-from oklp.services.auth import SessionQuestion
+from oklp.errors import invalid
+from oklp.services import games, launch, ledger, live, matches, players, starting, vault
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Event, Position
 from oklp.services.starting import Confirm
-from oklp.signing import hash_token
 from oklp.web.caller import (
     AsPlayer,
     Cursor,
     Here,
     Limit,
     answered,
-    bearer,
     claim_of,
     from_cursor,
     once,
+    still_valid,
     to_cursor,
 )
-from oklp.web.context import Context, new_token, new_uuid
+from oklp.web.context import new_token, new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/player/v1", tags=["player"])
@@ -255,19 +253,8 @@ async def events(
                     yield "".join(map(_render, batch))
                 else:
                     yield ": still here\n\n"
-                    if not await _still_valid(here, request):
+                    if not await still_valid(here, request):
                         return
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream(start), headers=headers, media_type="text/event-stream")
-
-
-async def _still_valid(here: Context, request: Request) -> bool:
-    """A session that was ended elsewhere ends its streams as well."""
-    try:
-        await here.db.read_set(auth.sessions, SessionQuestion(hash_token(bearer(request)), here.clock()))
-    except Unauthenticated:
-        return False
-    except Unavailable:  # nobody can tell just now
-        return True
-    return True

@@ -212,12 +212,15 @@ async def list_deliveries(
     member: AsViewer,
     game_id: GamePath,
     state: Annotated[contract.DeliveryState | None, Query()] = None,
+    event: Annotated[contract.DeliveryEvent | None, Query()] = None,
+    match_id: Annotated[contract.MatchId | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.DeliveryPage:
     """What the game was told, newest first."""
+    chosen = webhooks.Chosen(game_id, state, event, match_id)
     found, more = await here.db.read(
-        studios.of_game, member.studio_id, game_id, webhooks.page, game_id, state, from_cursor(cursor, int, str), limit
+        studios.of_game, member.studio_id, game_id, webhooks.page, chosen, from_cursor(cursor, int, str), limit
     )
     return contract.DeliveryPage(deliveries=found, next_cursor=to_cursor(*more) if more is not None else None)
 
@@ -237,8 +240,10 @@ async def resend(here: Here, member: AsDeveloper, delivery_id: DeliveryPath) -> 
 
 
 @router.post("/games/{game_id}/test-event", status_code=201, response_model=contract.Delivery)
-async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) -> contract.Delivery:
-    """Send the game a PUT with `"test": true`, for a match that does not exist."""
+async def send_test_event(
+    here: Here, member: AsDeveloper, game_id: GamePath, body: contract.TestEvent | None = None
+) -> contract.Delivery:
+    """Send the game a PUT or DELETE with `"test": true`, for a match that does not exist. It moves no money."""
     now = here.clock()
     return await here.db.write(
         studios.of_game,
@@ -249,6 +254,7 @@ async def send_test_event(here: Here, member: AsDeveloper, game_id: GamePath) ->
         game_id,
         new_uuid(),
         matches.new_id(now),
+        body or contract.TestEvent(),
         now,
     )
 
