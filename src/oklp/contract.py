@@ -10,7 +10,16 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 MAX_SCORE = 2**53 - 1
 MAX_AMOUNT = 2**53 - 1
@@ -468,8 +477,81 @@ class GamePatch(Wire):
     settings: GameSettingsPatch | None = None
 
 
+ReportId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Verdict = Literal["pass", "fail", "warn", "not-seen", "not-applicable"]
+CheckText = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+class ConformanceResult(Wire):
+    """One check of `oklp check`: `detail` is what was seen, `fix` what to do about it."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
+    title: Annotated[str, StringConstraints(max_length=500)]
+    section: Annotated[str, StringConstraints(max_length=40)]
+    reason: CheckText
+    fix: CheckText
+    verdict: Verdict
+    detail: CheckText
+
+
+class ConformanceSubject(Wire):
+    """What was checked, as it was reached then; `build` is the studio's own name for it."""
+
+    game_id: Annotated[str, StringConstraints(max_length=64)]
+    webhook_url: Url
+    launch_urls: LaunchTemplates
+    mode: Literal["sync", "async"]
+    teams: Annotated[int, Field(strict=True, ge=1, le=64)]
+    team_size: Annotated[int, Field(strict=True, ge=1, le=64)]
+    build: Name | None = None
+
+
+class ConformanceReport(Wire):
+    """What `oklp check --json` writes."""
+
+    schema_version: Literal[1]
+    oklp_version: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    game: ConformanceSubject
+    results: Annotated[list[ConformanceResult], Field(min_length=1, max_length=500)]
+    problems: Annotated[list[CheckText], Field(max_length=100)] = []
+
+
+class ConformanceSummary(Wire):
+    """A report that a studio handed in: who did, what was checked by which version when, and how many checks ended how.
+
+    `problems` counts what kept the run from seeing all that it came to see.
+    """
+
+    report_id: str
+    submitted_by: str
+    submitted_at: datetime
+    oklp_version: str
+    started_at: datetime
+    finished_at: datetime
+    webhook_url: str
+    build: str | None = None
+    passed: int
+    failed: int
+    warnings: int
+    not_seen: int
+    not_applicable: int
+    problems: int
+
+
+class ConformanceDetail(ConformanceSummary):
+    report: ConformanceReport
+
+
+class ConformancePage(Wire):
+    """Newest first."""
+
+    reports: list[ConformanceSummary]
+
+
 class StudioGame(Wire):
-    """A game as its studio sees it."""
+    """A game as its studio sees it. `conformance` is the newest report that was handed in."""
 
     game_id: str
     studio_id: str
@@ -481,6 +563,7 @@ class StudioGame(Wire):
     vetting_reason: str | None = None
     vetting_by: str | None = None
     vetting_at: datetime | None = None
+    conformance: ConformanceSummary | None = None
     created_at: datetime
 
 

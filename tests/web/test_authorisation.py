@@ -32,6 +32,31 @@ KINDS |= dict.fromkeys((OWNER, DEVELOPER, VIEWER, OTHER_STUDIO), "studio")
 CALLERS = (ANONYMOUS, PLAYER, OTHER_PLAYER, GAME, OTHER_GAME, OWNER, DEVELOPER, VIEWER, OTHER_STUDIO, OPERATOR)
 
 REASON = {"reason": "the matrix wants it"}
+REPORT = {
+    "schema_version": 1,
+    "oklp_version": "0.1.0",
+    "started_at": "2026-01-01T00:00:00Z",
+    "finished_at": "2026-01-01T00:01:00Z",
+    "game": {
+        "game_id": "checked",
+        "webhook_url": "http://127.0.0.1:9/match",
+        "launch_urls": {},
+        "mode": "sync",
+        "teams": 2,
+        "team_size": 1,
+    },
+    "results": [
+        {
+            "id": "webhook.start",
+            "title": "A valid PUT is answered with 200",
+            "section": "A3",
+            "reason": "Anything but 200 aborts the match.",
+            "fix": "Answer 200.",
+            "verdict": "pass",
+            "detail": "It was answered with 200.",
+        }
+    ],
+}
 _numbers = itertools.count(1)
 
 
@@ -281,6 +306,13 @@ def _of_fault(world: World) -> Call:
     return Call({"game_id": game_id, "fault_id": answer.json()["fault_id"]})
 
 
+def _of_report(world: World) -> Call:
+    game_id = world.new_game()
+    answer = world.owner.post(f"/games/{game_id}/conformance-reports", json=REPORT)
+    assert answer.status_code == 201, answer.text
+    return Call({"game_id": game_id, "report_id": answer.json()["report_id"]})
+
+
 def _credentials(caller: str) -> Callable[[World], Call]:
     return lambda world: Call(body={"username": world.usernames[caller], "password": PASSWORD})
 
@@ -431,6 +463,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{_OWN_GAME}/test-event"): studio(201, _of_game(None, World.pushed_game), least=DEVELOPER, others=404),
     ("GET", f"{_STUDIO}/deliveries/{{delivery_id}}"): studio(200, _of_delivery, others=404),
     ("POST", f"{_STUDIO}/deliveries/{{delivery_id}}/resend"): studio(200, _of_delivery, least=DEVELOPER, others=404),
+    ("POST", f"{_OWN_GAME}/conformance-reports"): studio(201, _of_game(REPORT), least=DEVELOPER, others=404),
+    ("GET", f"{_OWN_GAME}/conformance-reports"): studio(200, _known_game, others=404),
+    ("GET", f"{_OWN_GAME}/conformance-reports/{{report_id}}"): studio(200, _of_report, others=404),
     ("POST", f"{_OWN_GAME}/faults"): studio(201, _of_game({"kind": "finish_503"}), least=DEVELOPER, others=404),
     ("GET", f"{_OWN_GAME}/faults"): studio(200, _known_game, others=404),
     ("DELETE", f"{_OWN_GAME}/faults"): studio(204, _known_game, least=DEVELOPER, others=404),
@@ -457,6 +492,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_OPERATOR}/me"): operators(200),
     ("GET", f"{_OPERATOR}/games"): operators(200),
     ("GET", f"{_OPERATOR}/games/{{game_id}}"): operators(200, _known_game),
+    ("GET", f"{_OPERATOR}/games/{{game_id}}/conformance-reports"): operators(200, _known_game),
+    ("GET", f"{_OPERATOR}/games/{{game_id}}/conformance-reports/{{report_id}}"): operators(200, _of_report),
     ("POST", f"{_OPERATOR}/games/{{game_id}}/vetting"): operators(200, _of_game({"decision": "suspend", **REASON})),
     ("GET", f"{_OPERATOR}/players"): operators(200),
     ("GET", _ANY_PLAYER): operators(200, lambda world: Call({"user_id": world.player.user_id})),

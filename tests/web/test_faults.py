@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from oklp.cli import app
 from oklp.contract import TeamResult
 from oklp.domain.faults import KINDS
 from oklp.errors import OklpError
@@ -426,6 +429,43 @@ def test_a_fault_is_one_games_alone(served: Server, pair: Pair, game: GameConfig
     fault_id = must(served.studio.get(f"/games/{other.client_id}/faults"))["faults"][0]["fault_id"]
     assert served.studio.delete(f"/games/{game.client_id}/faults/{fault_id}").status_code == 404
     assert listed(served, other) == [("token_info_503", 0, 1)]
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_faults_from_the_command_line(served: Server, pair: Pair, game: GameConfig) -> None:
+    token = str(served.studio.headers["Authorization"]).removeprefix("Bearer ")
+    env = {"OKLP_URL": served.url, "OKLP_STUDIO_TOKEN": token}
+    at = ("--game", game.client_id)
+
+    def oklp(*words: str, status: int = 0) -> str:
+        done = CliRunner().invoke(app, ["faults", *words], env=env)
+        assert done.exit_code == status, (words, done.output)
+        return done.output
+
+    shown = oklp("kinds")
+    assert all(kind in shown for kind in KINDS)
+    said = oklp("set", "token_info_503", "--times", "2", "--retry-after-seconds", "9", *at)
+    assert f"token_info_503 strikes {game.client_id} the next 2 times" in said
+    oklp("set", "webhook_clock_skew", "--offset-seconds", "-90", *at)
+    client, _, launch = launched(served, pair, game)
+    assert seen(client.http.post("/api/game/v1/token-info", json={"token": launch})) == (503, "token_info_503", "9")
+    first, second = json.loads(oklp("list", "--json", *at))["faults"]
+    assert (first["fired"], first["left"], second["offset_seconds"]) == (1, 1, -90)
+    lines = oklp("list", *at).splitlines()
+    assert "token_info_503  --retry-after-seconds 9  fired 1, left 1, last at 20" in lines[0]
+    assert "webhook_clock_skew  --offset-seconds -90  fired 0, left 1" in lines[1]
+    oklp("clear", first["fault_id"], *at)
+    assert [kind for kind, _, _ in listed(served, game)] == ["webhook_clock_skew"]
+    oklp("clear", *at)
+    assert "Nothing is ordered." in oklp("list", *at)
+    # What is wrong is one line, here or there.
+    assert "must be one of" in oklp("set", "nonsense", *at, status=1)
+    assert "delay_seconds" in oklp("set", "finish_slow", "--delay-seconds", "61", *at, status=1)
+    assert "delay_seconds" in oklp("set", "finish_503", "--delay-seconds", "1", *at, status=1)
+    assert "no such fault" in oklp("clear", "999999999", *at, status=1)
+    assert "no such game" in oklp("list", "--game", "nobody-s", status=1)
 
 
 def test_the_books_are_clean(served: Server) -> None:

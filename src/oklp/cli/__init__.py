@@ -10,7 +10,7 @@ import sys
 try:
     import typer
 
-    from oklp.cli import kit, registering, server, studio
+    from oklp.cli import faults, kit, registering, server, studio
 except ModuleNotFoundError as missing:
     sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
 
@@ -53,6 +53,11 @@ _deliveries.command("show")(studio.deliveries_show)
 _deliveries.command("resend")(studio.deliveries_resend)
 _keys = _group("keys", "Signing keys.")
 _keys.command("rotate")(server.keys_rotate)
+_faults = _group("faults", "Faults that the sandbox makes for a game, to test its retries.")
+_faults.command("kinds")(faults.kinds)
+_faults.command("set")(faults.set_fault)
+_faults.command("list")(faults.list_faults)
+_faults.command("clear")(faults.clear_faults)
 _books = _group("books", "The ledger.")
 _books.command("verify")(server.books_verify)
 

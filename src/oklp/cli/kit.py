@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from oklp import contract
-from oklp.cli.house import err, out
+from oklp.cli.house import err, out, say
+from oklp.cli.studio import PlatformUrl, run, told
+
+if TYPE_CHECKING:
+    from oklp.check.command import Options
 
 DEMO_DIR = Path("data") / "demo"
 
@@ -73,6 +79,11 @@ def check(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write it as JUnit XML.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write it as one page of HTML.")] = None,
+    submit: Annotated[
+        str, typer.Option(help="Id of a game of your studio's: hand the report in for its vetting. Log in first.")
+    ] = "",
+    build: Annotated[str, typer.Option(help="With --submit: what you call what was checked, such as a version.")] = "",
+    url: PlatformUrl = "",
 ) -> None:
     """Check that a game keeps the wire contract. Status 0: nothing failed, 1: a check failed, 2: it could not run."""
     from oklp.check import command as checker
@@ -108,4 +119,25 @@ def check(
         junit_file=junit_file,
         html_file=html_file,
     )
-    raise typer.Exit(checker.main(options, out, err))
+    if not submit:
+        raise typer.Exit(checker.main(options, out, err))
+    raise typer.Exit(_check_and_submit(options, submit, build, url))
+
+
+def _check_and_submit(options: Options, game_id: str, build: str, url: str) -> int:
+    """The status of the check, once its report is handed in; a report that the run did not come to is none."""
+    from oklp.check import command as checker
+    from oklp.check.report import FAILED, PASSED
+    from oklp.tools import conformance, login
+
+    with told():
+        login.known(url)  # whoever is not logged in should know before the check, not after it
+    with tempfile.TemporaryDirectory(prefix="oklp-report-") as folder:
+        path = options.json_file or Path(folder) / "report.json"
+        status = checker.main(replace(options, json_file=path), out, err)
+        if status in (PASSED, FAILED):
+            with told():
+                report = conformance.read(path, build)
+            made = run(conformance.submit(url, game_id, report))
+            say(f"Handed in for {game_id}: report {made.report_id}.")
+    return status

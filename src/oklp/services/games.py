@@ -300,7 +300,9 @@ def vet(
     _set_vetting(tx, game_id, after, actor, request.reason, now)
     if after == "suspended":
         matches.abort_pending(tx, settings, "game-suspended", "The game was suspended.", now, game_id=game_id)
-    _audit(tx, actor, f"game.{request.decision}", game_id, request.reason, {}, now)
+    seen = views.studio_game(row).conformance
+    detail = {} if seen is None else {"conformance_report": seen.report_id}
+    _audit(tx, actor, f"game.{request.decision}", game_id, request.reason, detail, now)
     return get(tx, game_id)
 
 

@@ -192,6 +192,7 @@ def studio_game(row: Row) -> contract.StudioGame:
         vetting_reason=row.vetting_reason,
         vetting_by=row.vetting_by,
         vetting_at=maybe_when(row.vetting_at),
+        conformance=contract.ConformanceSummary.model_validate_json(row.conformance) if row.conformance else None,
         created_at=when(row.created_at),
     )
 

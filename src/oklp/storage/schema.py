@@ -151,7 +151,19 @@ games = sa.Table(
     sa.Column("listener_id", Text),
     sa.Column("listener_by", Text),
     sa.Column("listener_until", Int),
+    sa.Column("conformance", Text),  # JSON of contract.ConformanceSummary: the newest report
     _one_of("vetting", "draft", "in-review", "approved", "suspended"),
+)
+
+conformance_reports = sa.Table(
+    "conformance_reports",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("game_id", Text, sa.ForeignKey("games.id"), nullable=False),
+    sa.Column("submitted_at", Int, nullable=False),
+    sa.Column("summary", Text, nullable=False),  # JSON of contract.ConformanceSummary
+    sa.Column("report", Text, nullable=False),  # JSON of contract.ConformanceReport
+    sa.Index("ix_conformance_reports_game", "game_id", "submitted_at", "id"),
 )
 
 game_secrets = sa.Table(

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.services import books, matches, operators, players, webhooks
+from oklp.services import books, conformance, matches, operators, players, webhooks
 from oklp.services.auth import Person
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import AsOperator, Cursor, Here, Limit, from_cursor, once, to_cursor
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
 GamePath = Annotated[contract.GameId, Path()]
 PlayerPath = Annotated[contract.UserId, Path()]
 MatchPath = Annotated[contract.MatchId, Path()]
+ReportPath = Annotated[contract.ReportId, Path()]
 Subject = Annotated[str | None, Query(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_-]{1,64}$", examples=["game:tile-rush"])]
 
 
@@ -69,6 +70,19 @@ async def list_games(
 @router.get("/games/{game_id}", response_model=contract.OperatorGame)
 async def read_game(here: Here, operator: AsOperator, game_id: GamePath) -> contract.OperatorGame:
     return await here.db.read(operators.game, game_id)
+
+
+@router.get("/games/{game_id}/conformance-reports", response_model=contract.ConformancePage)
+async def list_conformance_reports(here: Here, operator: AsOperator, game_id: GamePath) -> contract.ConformancePage:
+    """What the studio has handed in of `oklp check`, newest first. It is the studio's word."""
+    return await here.db.read(conformance.of_game, game_id)
+
+
+@router.get("/games/{game_id}/conformance-reports/{report_id}", response_model=contract.ConformanceDetail)
+async def read_conformance_report(
+    here: Here, operator: AsOperator, game_id: GamePath, report_id: ReportPath
+) -> contract.ConformanceDetail:
+    return await here.db.read(conformance.read, game_id, report_id)
 
 
 @router.post("/games/{game_id}/vetting", response_model=contract.OperatorGame)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from oklp import contract
 from oklp.errors import Forbidden, invalid
-from oklp.services import faults, games, matches, studios, vault, webhooks
+from oklp.services import conformance, faults, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
 from oklp.web.context import Context, new_uuid
@@ -19,6 +19,7 @@ router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
 
 GamePath = Annotated[contract.GameId, Path()]
 DeliveryPath = Annotated[contract.DeliveryId, Path()]
+ReportPath = Annotated[contract.ReportId, Path()]
 FaultPath = Annotated[contract.FaultId, Path()]
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -172,6 +173,36 @@ async def submit_for_review(here: Here, member: AsDeveloper, game_id: GamePath) 
     return await here.db.write(
         studios.of_game, member.studio_id, game_id, games.submit, member.actor, game_id, here.clock()
     )
+
+
+@router.post("/games/{game_id}/conformance-reports", status_code=201, response_model=contract.ConformanceSummary)
+async def submit_conformance_report(
+    here: Here, member: AsDeveloper, game_id: GamePath, body: contract.ConformanceReport
+) -> contract.ConformanceSummary:
+    """Hand in what `oklp check --json` wrote; vetting sees the newest. The last 50 are kept."""
+    return await here.db.write(
+        studios.of_game,
+        member.studio_id,
+        game_id,
+        conformance.submit,
+        member.actor,
+        game_id,
+        new_uuid(),
+        body,
+        here.clock(),
+    )
+
+
+@router.get("/games/{game_id}/conformance-reports", response_model=contract.ConformancePage)
+async def list_conformance_reports(here: Here, member: AsViewer, game_id: GamePath) -> contract.ConformancePage:
+    return await here.db.read(studios.of_game, member.studio_id, game_id, conformance.of_game, game_id)
+
+
+@router.get("/games/{game_id}/conformance-reports/{report_id}", response_model=contract.ConformanceDetail)
+async def read_conformance_report(
+    here: Here, member: AsViewer, game_id: GamePath, report_id: ReportPath
+) -> contract.ConformanceDetail:
+    return await here.db.read(studios.of_game, member.studio_id, game_id, conformance.read, game_id, report_id)
 
 
 @router.get("/games/{game_id}/matches", response_model=contract.StudioMatchPage)
