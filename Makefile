@@ -13,7 +13,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-demo: setup ## a running platform with a game, players and bots, in a sandbox; Ctrl-C ends it
+demo: setup ## a running platform with two games, bots, and links for you to play; Ctrl-C ends it
 	@.venv/bin/oklp demo $(ARGS)
 
 test: setup-dev ## all tests, on SQLite and on PostgreSQL

@@ -11,6 +11,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def install(folder: Path) -> Path:
@@ -18,15 +19,20 @@ def install(folder: Path) -> Path:
 
     Raises CalledProcessError.
     """
-    wheels, home = folder / "wheels", folder / "venv"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], check=True)
-    (wheel,) = wheels.glob("oklp-*.whl")
+    home = folder / "venv"
+    built = wheel(folder / "wheels")
     # This environment's pip installs into the other: a new one of its own would take seconds to unpack.
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
-    subprocess.run([*pip, "--python", str(python), "install", str(wheel)], check=True)
+    subprocess.run([*PIP, "--python", str(python), "install", str(built)], check=True)
     return python
+
+
+def wheel(folder: Path) -> Path:
+    """Builds the wheel into `folder`; its path. Raises CalledProcessError."""
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
+    (built,) = folder.glob("oklp-*.whl")
+    return built
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Set-up for `make demo` and `make test`, from a fresh Debian 12 with python3 and make, to a working `.venv`.
 
-    python3 scripts/setup.py run     the package with its server: what `make demo` needs (no apt, no root)
+    python3 scripts/setup.py run     the package with its server and demo: what `make demo` needs (no apt, no root)
     python3 scripts/setup.py dev     that, the development tools, and PostgreSQL and Chromium for the tests
 
 It runs on the system's Python, so it uses the standard library alone. A stamp in `.venv` holds a hash of everything
@@ -156,7 +156,7 @@ def install(kind: str) -> None:
         run([*pip, "install", "--quiet", "--upgrade", "pip>={}.{}".format(*OLDEST_PIP)])
     say(f"installing the package and its dependencies ({kind}); the first time takes a minute")
     group = ["--group", "dev"] if kind == "dev" else []
-    run([*pip, "install", "--quiet", "--editable", ".[server]", *group])
+    run([*pip, "install", "--quiet", "--editable", ".[demo]", *group])
     # Written beside its place and renamed, so that a set-up cut short never leaves half a stamp.
     fresh = STAMP.with_suffix(".new")
     fresh.write_text(json.dumps({"fingerprint": fingerprint(), "kind": kind}))

@@ -127,6 +127,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--think-seconds", type=float, nargs=2, default=(0.6, 2.0), metavar=("LEAST", "MOST"), help="for a move"
     )
     parser.add_argument("--seed", type=int, default=None, help="for the same choices again")
+    parser.add_argument("--follow", action="store_true", help="print each state of the match, a line of JSON each")
     options = parser.parse_args(argv)
     if options.launch_url == "-":
         options.launch_url = sys.stdin.readline().strip()
@@ -144,15 +145,21 @@ def main(argv: list[str] | None = None) -> int:
     chance = random.Random(options.seed)
     bot = Bot(options.level, (options.think_seconds[0], options.think_seconds[1]), chance)
     try:
-        last = asyncio.run(bot.play(options.launch_url))
+        last = asyncio.run(bot.play(options.launch_url, *([_print] if options.follow else [])))
     except BotError as error:
         print(f"reversi-bot: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    if options.follow:
+        return 0
     discs = f"{last['you']['discs']}:{last['them']['discs']}"
     print(f"{last['outcome'] or last['phase']} {discs} {last['ending']}".rstrip())
     return 0
+
+
+def _print(view: View) -> None:
+    print(json.dumps(view), flush=True)
 
 
 if __name__ == "__main__":

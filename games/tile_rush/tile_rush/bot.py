@@ -33,13 +33,16 @@ class BotError(Exception):
 
 @dataclass(slots=True)
 class Bot:
-    """`skill` is from 0 to 1. `think_ms` is the range of the time between two taps."""
+    """`skill` is from 0 to 1. `think_ms` is the range of the time between two taps. `on_view` hears of each state that
+    the game answers with.
+    """
 
     skill: float = 0.5
     think_ms: tuple[int, int] = (700, 1_400)
     chance: random.Random = field(default_factory=random.Random)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    on_view: Callable[[dict[str, Any]], None] = lambda view: None
 
     def choose(self, board: Board) -> Cell:
         """Where to tap: the most valuable of the groups that it looks at."""
@@ -125,6 +128,7 @@ class _Visit:
             else:
                 if answer.is_success:
                     view: dict[str, Any] = answer.json()
+                    self._bot.on_view(view)
                     return view
                 fault = f"it answered {answer.status_code}: {answer.text[:200]}"
                 if answer.status_code < 500:
@@ -142,23 +146,35 @@ class _Visit:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tile-rush-bot", description="Plays one run of Tile Rush.")
-    parser.add_argument("launch_url", help="the address that the platform gave out for this player")
+    parser.add_argument(
+        "launch_url",
+        help="the address that the platform gave out for this player; - reads it from standard input, "
+        "so that its token is in no list of processes",
+    )
     parser.add_argument("--skill", type=float, default=0.5, help="from 0, which takes any group, to 1, the largest")
     parser.add_argument("--seed", type=int, default=None, help="for the same choices each time")
     parser.add_argument(
         "--think-ms", type=int, nargs=2, default=(700, 1_400), metavar=("FROM", "TO"), help="between two taps"
     )
+    parser.add_argument("--follow", action="store_true", help="print each state of the run, a line of JSON each")
     options = parser.parse_args(argv)
     if not 0 <= options.skill <= 1 or not 0 <= options.think_ms[0] <= options.think_ms[1]:
         parser.error("--skill is from 0 to 1, and --think-ms from the shorter time to the longer")
     bot = Bot(options.skill, tuple(options.think_ms), random.Random(options.seed))
+    if options.follow:
+        bot.on_view = _print
     try:
-        view = bot.play(options.launch_url)
+        view = bot.play(sys.stdin.readline().strip() if options.launch_url == "-" else options.launch_url)
     except (BotError, httpx.HTTPError) as error:
         print(f"tile-rush-bot: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({name: view.get(name) for name in ("phase", "match_id", "score", "refusal", "report")}))
+    if not options.follow:
+        _print({name: view.get(name) for name in ("phase", "match_id", "score", "refusal", "report")})
     return 0
+
+
+def _print(view: dict[str, Any]) -> None:
+    print(json.dumps(view), flush=True)
 
 
 if __name__ == "__main__":

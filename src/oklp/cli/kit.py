@@ -25,12 +25,15 @@ def demo(
     ] = False,
     data_dir: Annotated[Path, typer.Option(help="Folder of the demo's database, configuration and logs.")] = DEMO_DIR,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the platform; the next free one if taken.")] = 8000,
-    game_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the game server, likewise.")] = 9000,
+    game_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the game servers, likewise.")] = 9000,
+    run_seconds: Annotated[int, typer.Option(min=1, help="How long a run of Tile Rush lasts for you.")] = 75,
 ) -> None:
-    """A sandbox with a game, players and bots: two bots play a paid match, then it stays up for you. Ctrl-C ends it."""
+    """A sandbox with two games, players and bots: bots play a paid match of each, then you do. Ctrl-C ends it."""
     from oklp import demo as demonstration
 
-    options = demonstration.Options(data_dir=data_dir.resolve(), port=port, game_port=game_port, once=once)
+    options = demonstration.Options(
+        data_dir=data_dir.resolve(), port=port, game_port=game_port, once=once, run_seconds=run_seconds
+    )
     raise typer.Exit(demonstration.main(options))
 
 

@@ -1,9 +1,12 @@
-"""`oklp demo`: from nothing to a running platform with a game, players and bots, as processes on this machine.
+"""`oklp demo`: from nothing to a running platform with two games, players and bots, as processes on this machine.
 
-stage.py      the data folder, the two server processes, and their end
+stage.py      the data folder, the server processes and bots, and their end
+games.py      the two games: how each is run, and how its bot plays
 people.py     who acts, by the public HTTP APIs alone
-bots.py       how a bot plays at the game's own table
-story.py      the paid match, step by step, and whether the money came out right
+bots.py       a bot at a match
+story.py      the paid matches, step by step
+payouts.py    whether the money of a match came out right
+lounge.py     the links that a person plays from
 show.py       what the terminal shows
 """
 
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oklp.demo.games import games, places_of
 from oklp.demo.show import Show
 from oklp.demo.stage import DemoError, Stage
 from oklp.demo.story import Story
@@ -27,12 +31,15 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`port` and `game_port` are preferred; the next free ones are taken where they are in use."""
+    """`port` and `game_port` are preferred; the next free ones are taken where they are in use. `run_seconds` is how
+    long a run of Tile Rush lasts for people.
+    """
 
     data_dir: Path
     port: int
     game_port: int
     once: bool
+    run_seconds: int
 
 
 def main(options: Options) -> int:
@@ -50,9 +57,10 @@ def main(options: Options) -> int:
 async def _run(options: Options, show: Show) -> int:
     """The story, until it ends, somebody ends it, or one of the servers does."""
     told_to_stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with Stage(options.data_dir, options.port, options.game_port) as stage:
+    places = places_of([game.module for game in games(options.run_seconds)])
+    async with Stage(options.data_dir, options.port, options.game_port, places) as stage:
         _on_signals(told_to_stop, stage)
-        story = Story(show, stage, once=options.once)
+        story = Story(show, stage, once=options.once, run_seconds=options.run_seconds)
         work = asyncio.create_task(story.tell())
         death = asyncio.create_task(stage.first_death())
         try:

@@ -1,85 +1,38 @@
-"""Bots at the table of High Bid: they follow their launch URL and use what the game's page uses."""
+"""Bots at the games: each game's own bot, a process that follows its launch URL as a player's page does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import httpx
+from oklp.demo.games import DemoGame, State
+from oklp.demo.stage import DemoError, Stage
 
-from oklp.demo.stage import DemoError
-
-View: TypeAlias = dict[str, Any]
-Strategy: TypeAlias = Callable[[View, random.Random], int]
-
-REJOIN_SECONDS = 0.5
-REJOINS = 20
+LAST_WORDS = 5
 
 
-def steady(view: View, chance: random.Random) -> int:
-    """About what the prize is worth, and at times one more or less, so as not to be read."""
-    worth = sum(view["carried"]) + view["prize"] + chance.choice((-1, 0, 0, 1, 1))
-    hand: list[int] = view["you"]["hand"]
-    return min(hand, key=lambda card: (abs(card - worth), chance.random()))
-
-
-def bold(view: View, chance: random.Random) -> int:
-    """High cards for the better half of the prizes, low ones for the rest."""
-    hand = sorted(view["you"]["hand"])
-    half = len(hand) // 2
-    worth = sum(view["carried"]) + view["prize"]
-    return int(chance.choice(hand[half:] if worth >= 4 else hand[: half + 1]))
-
-
-@dataclass(slots=True)
-class Bot:
-    """One player's seat. `think_seconds` is the range of the time that a choice takes."""
-
-    strategy: Strategy
-    think_seconds: tuple[float, float]
-    chance: random.Random = field(default_factory=random.Random)
-
-    async def play(self, launch_url: str, on_view: Callable[[View], None] = lambda view: None) -> View:
-        """Play to the end; returns the last view. `on_view` hears of each. A lost connection is taken up again."""
-        async with httpx.AsyncClient(
-            trust_env=False, follow_redirects=True, timeout=httpx.Timeout(10, read=40)
-        ) as http:
-            arrived = await http.get(launch_url)
-            if not arrived.is_success:
-                raise DemoError(f"The game did not let a bot in: it answered {arrived.status_code}.")
-            table = str(arrived.url)
-            for _ in range(REJOINS):
-                try:
-                    async for view in _views(http, table):
-                        on_view(view)
-                        if view["phase"] in ("over", "aborted"):
-                            return view
-                        await self._choose(http, table, view)
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(REJOIN_SECONDS)
-        raise DemoError("A bot lost its connection to the game, again and again.")
-
-    async def _choose(self, http: httpx.AsyncClient, table: str, view: View) -> None:
-        if view["phase"] != "playing" or view["you"]["choice"] is not None:
-            return
-        await asyncio.sleep(self.chance.uniform(*self.think_seconds))
-        bid = {"round": view["round"], "card": self.strategy(view, self.chance)}
-        answer = await http.post(f"{table}/bid", json=bid)
-        # 409: the clock was faster, or this view was no longer the latest; the next one says how it stands.
-        if not answer.is_success and answer.status_code != httpx.codes.CONFLICT:
-            raise DemoError(f"The game did not take a bot's card: it answered {answer.status_code}: {answer.text}")
-
-
-async def _views(http: httpx.AsyncClient, table: str) -> AsyncIterator[View]:
-    """The states that the game sends (server-sent events, one `data:` line each)."""
-    async with http.stream("GET", f"{table}/events") as answer:
-        if not answer.is_success:
-            raise DemoError(f"The game does not show its table: it answered {answer.status_code}.")
-        async for line in answer.aiter_lines():
-            if line.startswith("data: "):
-                yield json.loads(line.removeprefix("data: "))
+async def play(
+    stage: Stage,
+    game: DemoGame,
+    options: Sequence[str],
+    launch_url: str,
+    on_state: Callable[[State], None] = lambda state: None,
+) -> State:
+    """Have a bot play to the end; returns the last state that the game told it. Raises DemoError when it cannot."""
+    last: dict[str, Any] = {}
+    # By the standard input: a launch URL is a secret, and arguments are in every list of processes.
+    async with stage.bot(game.bot_module, [*game.bot_launch, *options, "--follow"], f"{launch_url}\n") as bot:
+        words = asyncio.create_task(bot.errors.read())
+        try:
+            async for line in bot.output:
+                last = json.loads(line)
+                on_state(last)
+            status = await bot.process.wait()
+            said = (await words).decode(errors="replace").splitlines()
+        finally:
+            words.cancel()
+    if status != 0:
+        raise DemoError(f"A bot of {game.name} ended with status {status}:", said[-LAST_WORDS:])
+    return last

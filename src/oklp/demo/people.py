@@ -125,7 +125,7 @@ class PlayerPerson(Person):
 
 
 class StudioPerson(Person):
-    """The owner of the studio that the demo's game belongs to."""
+    """The owner of the studio that the demo's games belong to."""
 
     STUDIO = "Lantern Works"
 
@@ -195,6 +195,7 @@ class OperatorPerson(Person):
         return (await self.call("GET", query, contract.OperatorMatchPage)).matches
 
     async def call_off(self, match_id: str, reason: str) -> None:
+        await self.log_in()  # a demo may stay up for longer than a session
         await self.call("POST", f"/matches/{match_id}/abort", contract.OperatorMatch, {"reason": reason})
 
 

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from oklp import contract
@@ -26,8 +27,15 @@ def money(amount: int) -> str:
 class Step:
     """A step under way: `detail` is what came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str, status: Status | None) -> None:
         self.detail = ""
+        self._text = text
+        self._status = status
+
+    def so_far(self, how: str) -> None:
+        """How it stands. Seen on a terminal, until the step is done."""
+        if self._status is not None:
+            self._status.update(f"{escape(self._text)} … [dim]{escape(how)}[/]")
 
 
 class Show:
@@ -49,9 +57,9 @@ class Show:
     @contextlib.contextmanager
     def step(self, text: str) -> Iterator[Step]:
         """A line that is there once the block is done, with the time that it took. A failure leaves a cross."""
-        step = Step()
         began = time.monotonic()
         status = self._console.status(f"{escape(text)} …", spinner="dots") if self._console.is_terminal else None
+        step = Step(text, status)
         try:
             with status or contextlib.nullcontext():
                 yield step
@@ -70,10 +78,6 @@ class Show:
         else:
             self.line(f" [green]✓[/] {escape(text)}{': ' if detail else ''}{escape(detail)} [dim]({took})[/]")
 
-    def round(self, number: int, prize: str, bids: Sequence[tuple[str, int]], outcome: str) -> None:
-        cards = "   ".join(f"{escape(name)} {card}" for name, card in bids)
-        self.line(f"     [dim]round {number}[/]   prize {prize.ljust(8)} {cards}   [dim]→ {escape(outcome)}[/]")
-
     def line(self, text: str = "") -> None:
         """A line of markup, never folded: addresses and commands are there to be copied."""
         self._console.print(text)
@@ -88,13 +92,19 @@ class Show:
         for totals in books.totals:
             columns = ("players", "escrow", "held", "platform_fees", "studios", "clearing")
             if self._console.is_terminal:
-                table = Table(box=None, padding=(0, 2), header_style="dim")
+                table = Table(box=None, padding=(0, 1), header_style="dim")
                 for column in columns:
                     table.add_column(column.replace("_", " "), justify="right")
                 table.add_row(*(money(getattr(totals, column)) for column in columns))
                 self._console.print(table, soft_wrap=False)
             else:
                 self.pairs([(column.replace("_", " "), money(getattr(totals, column))) for column in columns])
+
+    def done(self, text: str) -> None:
+        self.line(f" [green]✓[/] {escape(text)}")
+
+    def note(self, text: str) -> None:
+        self.line(f" [yellow]•[/] {escape(text)}")
 
     def fault(self, message: str, lines: Sequence[str] = ()) -> None:
         self.line()
@@ -104,4 +114,4 @@ class Show:
 
     def ending(self, why: str) -> None:
         self.line()
-        self.line(f"[dim]{why}: ending the bots, the game server and the platform …[/]")
+        self.line(f"[dim]{why}: ending the bots, the games and the platform …[/]")

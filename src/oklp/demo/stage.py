@@ -6,28 +6,28 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
-import importlib.util
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import httpx
 
-import oklp
-
 HOST = "127.0.0.1"
+PLATFORM = "platform"
 START_SECONDS = 60.0
 POLL_SECONDS = 0.03
 # The platform drains for up to 15 seconds; in a demo there is nothing that takes as long.
 STOP_SECONDS = 20.0
 PORT_TRIES = 5
 LAST_LINES = 15
+LONGEST_LINE = 1 << 20
 PR_SET_PDEATHSIG = 1
 
 
@@ -75,19 +75,30 @@ class Child:
         await self.process.wait()
 
     def kill(self) -> None:
-        if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+        _kill(self.process)
+
+
+@dataclass(frozen=True, slots=True)
+class BotProcess:
+    """A bot and what it says."""
+
+    process: asyncio.subprocess.Process
+    output: asyncio.StreamReader
+    errors: asyncio.StreamReader
 
 
 class Stage:
-    """The folder of a demo and the servers on it. An async context manager: leaving it ends all of them."""
+    """The folder of a demo and the servers on it. An async context manager: leaving it ends all of them. `game_places`
+    are the folders that processes of games find their packages in.
+    """
 
-    def __init__(self, data_dir: Path, port: int, game_port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, game_port: int, game_places: Sequence[Path]) -> None:
         self.data_dir = data_dir
         self.platform_url = ""
-        self.game_url = ""
-        self._preferred = {"platform": port, "game server": game_port}
+        self._port = port
+        self._game_port = game_port
+        self._game_places = game_places
+        self._bots: set[asyncio.subprocess.Process] = set()
         self._children: dict[str, Child] = {}
         self._started = asyncio.Event()
         self._stopping = False
@@ -110,9 +121,11 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
-        # The game first: the platform is still there for a result that it has to report.
-        for child in reversed(list(self._children.values())):
-            await child.stop()
+        # The games first: the platform is still there for a result that they have to report.
+        platform = self._children.pop(PLATFORM, None)
+        await asyncio.gather(*(child.stop() for child in self._children.values()))
+        if platform is not None:
+            await platform.stop()
         if self._lock is not None:
             self._lock.close()
 
@@ -120,45 +133,52 @@ class Stage:
     def database_url(self) -> str:
         return f"sqlite:///{self.data_dir / 'oklp.db'}"
 
-    @property
-    def config_path(self) -> Path:
-        return self.data_dir / "developer-config.json"
+    def folder_of(self, game_id: str) -> Path:
+        """What a game server keeps, and what it is given."""
+        folder = self.data_dir / game_id
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def config_of(self, game_id: str) -> Path:
+        return self.folder_of(game_id) / "developer-config.json"
 
     # --- the servers -------------------------------------------------------------------------------------------------
 
     async def start_platform(self) -> None:
-        def command(port: int) -> list[str]:
-            return [*_module("oklp.cli"), "serve", "--sandbox", "--host", HOST, "--port", str(port)]
-
-        self.platform_url = await self._serve("platform", command, "/readyz")
-
-    def choose_game_port(self, skip: int = 0) -> None:
-        """The game's address is registered before the game can start with what the registration gives it."""
-        self.game_url = f"http://{HOST}:{_free_port(self._preferred['game server'], skip)}"
-
-    async def start_game(self, arrival_seconds: int) -> None:
-        """Start it on the chosen port. Raises DemoError, PortTaken."""
-        port = int(self.game_url.rpartition(":")[2])
-        arguments = ["--config", self.config_path, "--data", self.data_dir / "high-bid.db", "--port", port]
-        arguments += ["--host", HOST, "--arrival-seconds", arrival_seconds]
-        child = await self._spawn("game server", [*_module("high_bid"), *map(str, arguments)])
-        await self._answers(child, f"{self.game_url}/healthz")
-
-    async def _serve(self, name: str, command: Callable[[int], list[str]], health: str) -> str:
-        """Start a server on a free port. Between finding the port and listening on it somebody may be faster."""
         for attempt in range(PORT_TRIES):
-            port = _free_port(self._preferred[name], skip=attempt)
-            child = await self._spawn(name, command(port))
+            port = free_port(self._port, skip=attempt)
+            command = [*_module("oklp.cli"), "serve", "--sandbox", "--host", HOST, "--port", str(port)]
+            child = await self._spawn(PLATFORM, PLATFORM, command)
             url = f"http://{HOST}:{port}"
             try:
-                await self._answers(child, url + health)
+                await self._answers(child, f"{url}/readyz")
             except PortTaken:
                 continue
-            return url
-        raise DemoError(f"No port is free for the {name}.")
+            self.platform_url = url
+            return
+        raise DemoError("No port is free for the platform.")
 
-    async def _spawn(self, name: str, command: list[str]) -> Child:
-        log = self.data_dir / f"{name.replace(' ', '-')}.log"
+    def choose_game_url(self, skip: int = 0) -> str:
+        """A game's address is registered before the game can start with what the registration gives it."""
+        return f"http://{HOST}:{free_port(self._game_port, skip)}"
+
+    def choose_play_port(self) -> int:
+        """Beside the platform's."""
+        return free_port(int(self.platform_url.rpartition(":")[2]) + 1)
+
+    async def start_game(self, name: str, module: str, game_id: str, url: str, options: Sequence[str]) -> None:
+        """Start its server on the chosen address. Raises DemoError, PortTaken."""
+        arguments = ["--config", self.config_of(game_id), "--data", self.folder_of(game_id) / "matches.db"]
+        arguments += ["--host", HOST, "--port", url.rpartition(":")[2]]
+        arguments += ["--back-url", f"{self.platform_url}/matches/{{match_id}}", *options]
+        child = await self._spawn(f"game server of {name}", game_id, [*_module(module), *map(str, arguments)])
+        await self._answers(child, f"{url}/healthz")
+
+    async def stop_game(self, name: str) -> None:
+        await self._children.pop(f"game server of {name}").stop()
+
+    async def _spawn(self, name: str, log_name: str, command: list[str]) -> Child:
+        log = self.data_dir / f"{log_name}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -210,16 +230,42 @@ class Stage:
         try:
             output, errors = await process.communicate()
         except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             await process.wait()
             raise
         return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")
 
+    @contextlib.asynccontextmanager
+    async def bot(self, module: str, arguments: Sequence[str], told: str) -> AsyncIterator[BotProcess]:
+        """A bot that is told something on its standard input, and does not outlive the block."""
+        process = await asyncio.create_subprocess_exec(
+            *_module(module),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+            env=self.environment(),
+            process_group=0,
+            preexec_fn=_end_with_parent(os.getpid()),
+        )
+        self._bots.add(process)
+        try:
+            if process.stdin is None or process.stdout is None or process.stderr is None:
+                raise DemoError("A bot was started without its pipes.")
+            process.stdin.write(told.encode())
+            process.stdin.close()
+            yield BotProcess(process, process.stdout, process.stderr)
+        finally:
+            # It has nothing to lose: what it did is the game's to keep.
+            _kill(process)
+            await process.wait()
+            self._bots.discard(process)
+
     def environment(self) -> dict[str, str]:
         """The caller's, without any setting of OKLP: a demo must not end up on somebody's real database."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OKLP_")}
-        places = [str(place) for place in (_game_folder(),) if place is not None]
+        places = [str(place) for place in self._game_places]
         if kept.get("PYTHONPATH"):
             places.append(kept["PYTHONPATH"])
         return {
@@ -238,6 +284,8 @@ class Stage:
     def kill_all(self) -> None:
         for child in self._children.values():
             child.kill()
+        for bot in self._bots:
+            _kill(bot)
 
     async def first_death(self) -> Child:
         """Wait for a server that ends by itself."""
@@ -278,17 +326,13 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", name]
 
 
-def _game_folder() -> Path | None:
-    """Where the game's package is, in a checkout; an installed one needs no path."""
-    folder = Path(oklp.__file__).resolve().parents[2] / "games" / "high_bid"
-    if (folder / "high_bid" / "__main__.py").exists():
-        return folder
-    if importlib.util.find_spec("high_bid") is not None:
-        return None
-    raise DemoError("The demo's game is not here: run this in a checkout, or install the package oklp-high-bid.")
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
 
-def _free_port(preferred: int, skip: int = 0) -> int:
+def free_port(preferred: int, skip: int = 0) -> int:
     """The preferred port or one of the next that is free; any free one after that."""
     for port in [*range(preferred + skip, min(preferred + skip + 20, 65536)), 0]:
         with socket.socket() as probe:

@@ -1,4 +1,6 @@
-"""The demo's story: a paid match from registration to payout, whether the money came out right, and a table for you."""
+"""The demo's story: a paid match of each game from registration to payout, whether the money came out right, and then
+a match for you.
+"""
 
 from __future__ import annotations
 
@@ -7,106 +9,71 @@ import contextlib
 import json
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from pydantic import ValidationError
 
 from oklp import contract
-from oklp.demo.bots import Bot, View, bold, steady
+from oklp.demo import bots
+from oklp.demo.games import BOTS_RUN_SECONDS, ONCE_RUN_SECONDS, DemoGame, State, games
+from oklp.demo.lounge import BOT, DEPOSIT, ENTRY_FEE, Lounge, outcome
+from oklp.demo.payouts import FEE_BPS, Money, payout_faults
 from oklp.demo.people import CURRENCY, PASSWORD, OperatorPerson, PlayerPerson, StudioPerson
-from oklp.demo.show import Show, money
+from oklp.demo.show import Show, Step, money
 from oklp.demo.stage import PORT_TRIES, DemoError, PortTaken, Stage
 
-GAME_ID = "high-bid"
-GAME_NAME = "High Bid"
-ENTRY_FEE = 500
-FEE_BPS = 1_000
-BPS = 10_000
 BOT_DEPOSIT = 2_000
-GUEST_DEPOSIT = 10_000
-DAY_SECONDS = 24 * 3600
-# Somebody who leaves the demo open over lunch can still play the match that waits.
-RESULTS_DUE_SECONDS = DAY_SECONDS
-ARRIVAL_SECONDS = DAY_SECONDS - 3600
 GUESTS = ("demo", "demo2")
-BOT_NAME = re.compile(r"(ada|bob|rex)-[0-9a-f]{4}")
+BOT_NAME = re.compile(rf"(ada|bob|{BOT})-[0-9a-f]{{4}}")
 TIDY_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
-    """What a match did: wallets as (available, in escrow) before the entry fee and after the end, by user id, and the
-    game's figures then.
-    """
-
-    before: dict[str, contract.Balance]
-    after: dict[str, contract.Balance]
-    figures_before: contract.CurrencyFigures
-    figures_after: contract.CurrencyFigures
-
-
-def payout_faults(match: contract.Match, money_: Money) -> list[str]:
-    """What is off with the money of a finished match; empty when all of it is where it belongs.
-
-    Worked out from the entry fee alone, beside the platform's own arithmetic.
-    """
-    pot = match.entry_fee.amount * len(match.teams)
-    fee = pot * FEE_BPS // BPS
-    prize = pot - fee
-    winners = [member.user_id for team in match.teams if team.ranking == 1 for member in team.members]
-    faults = []
-
-    def check(what: str, is_: object, should: object) -> None:
-        if is_ != should:
-            faults.append(f"{what} is {is_} and should be {should}")
-
-    check("the status", match.status, "finished")
-    check("the prize pool", match.prize_pool.amount, prize)
-    check("the number of winners that share the prize", len(winners) in (1, 2), True)
-    share = prize // max(len(winners), 1)
-    check("what the winners get", {each.user_id: each.amount for each in match.winnings}, dict.fromkeys(winners, share))
-    for user_id, before in money_.before.items():
-        after = money_.after[user_id]
-        change = (share if user_id in winners else 0) - match.entry_fee.amount
-        check(f"the change of the wallet of {user_id}", after.available - before.available, change)
-        check(f"the money of {user_id} in escrow", after.in_escrow, before.in_escrow)
-    first, last = money_.figures_before, money_.figures_after
-    check("what the game's figures gained in entry fees", last.entry_fees - first.entry_fees, pot)
-    check("what the game's figures gained in prizes", last.prizes - first.prizes, prize)
-    fees = last.fees + last.studio_share - first.fees - first.studio_share
-    check("what the game's figures gained in fees and studio share", fees, fee)
-    return faults
-
-
 class Story:
-    """Tells it on a stage. `staying` says that the demo is over and the platform stays up."""
+    """Tells it on a stage. `staying` says that the demo is over and the platform stays up. `run_seconds` is how long a
+    run of Tile Rush lasts for people.
+    """
 
-    def __init__(self, show: Show, stage: Stage, *, once: bool) -> None:
+    def __init__(self, show: Show, stage: Stage, *, once: bool, run_seconds: int) -> None:
         self.staying = False
         self._show = show
         self._stage = stage
         self._once = once
+        self._run_seconds = run_seconds
+        self._games = games(run_seconds)
+        # Nobody wants to watch bots for as long as a person may play.
+        self._games_of_bots = games(min(run_seconds, ONCE_RUN_SECONDS if once else BOTS_RUN_SECONDS))
+        self._urls: dict[str, str] = {}
         self._open_match: str | None = None
         self._tag = secrets.token_hex(2)
         self._http = httpx.AsyncClient(trust_env=False, timeout=30)
         self._operator = OperatorPerson(self._http, "operator")
         self._studio = StudioPerson(self._http, "studio")
         self._guests = [PlayerPerson(self._http, name) for name in GUESTS]
+        self._lounge: Lounge | None = None
 
     async def tell(self) -> int:
         """All of it. Returns the status to exit with, with `once`; without, it goes on until it is cancelled."""
         folder = self._stage.data_dir
         self._show.title(
-            "OKLP demo: a paid match, from registration to payout",
+            "OKLP demo: paid matches, from registration to payout",
             f"Play money ({CURRENCY}), everything on this machine, kept in {folder}",
         )
         await self._open_platform()
-        await self._open_game()
-        await self._call_off_leftovers()
-        await self._welcome_guests()
-        await self._paid_match()
+        self._show.chapter("The studio and its games")
+        with self._show.step(f"Studio {StudioPerson.STUDIO}") as step:
+            step.detail = await self._studio.come()
+        for game in self._games_of_bots:
+            await self._open_game(game)
+            await self._call_off_leftovers(game)
+        self._show.chapter("The players")
+        for guest in self._guests:
+            await self._welcome(guest, DEPOSIT, top_up=True)
+        players = [PlayerPerson(self._http, f"{name}-{self._tag}") for name in ("ada", "bob")]
+        for player in players:
+            await self._welcome(player, BOT_DEPOSIT)
+        for game in self._games_of_bots:
+            await self._paid_match(game, players)
         await self._verify_books()
         if self._once:
             return 0
@@ -114,14 +81,17 @@ class Story:
         return 0
 
     async def tidy_up(self) -> None:
-        """A match that nobody will end now is called off, so that its entry fees go back."""
-        if self._open_match is not None:
-            with contextlib.suppress(DemoError, httpx.HTTPError, TimeoutError):
-                async with asyncio.timeout(TIDY_SECONDS):
-                    await self._operator.call_off(self._open_match, "The demo was ended.")
+        """Matches that nobody will end now are called off, so that their entry fees go back."""
+        left = [self._open_match] if self._open_match else []
+        left += self._lounge.open_matches() if self._lounge else []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIDY_SECONDS):
+                for match_id in left:
+                    with contextlib.suppress(DemoError, httpx.HTTPError):
+                        await self._operator.call_off(match_id, "The demo was ended.")
         await self._http.aclose()
 
-    # --- the platform and the game -----------------------------------------------------------------------------------
+    # --- the platform and the games ----------------------------------------------------------------------------------
 
     async def _open_platform(self) -> None:
         self._show.chapter("The platform")
@@ -145,64 +115,54 @@ class Story:
         if not await self._operator.log_in():
             raise DemoError("The operator was created and cannot log in.")
 
-    async def _open_game(self) -> None:
-        self._show.chapter("The studio and its game")
-        with self._show.step(f"Studio {StudioPerson.STUDIO}") as step:
-            step.detail = await self._studio.come()
+    async def _open_game(self, game: DemoGame) -> None:
         for attempt in range(PORT_TRIES):
-            self._stage.choose_game_port(attempt)
-            with self._show.step(f"It registers {GAME_NAME}") as step:
-                await self._register()
-                step.detail = self._stage.config_path.name
+            url = self._stage.choose_game_url(attempt)
+            with self._show.step(f"It registers {game.name}") as step:
+                path = await self._register(game, url)
+                step.detail = str(path.relative_to(self._stage.data_dir))
             try:
-                with self._show.step("Its game server starts") as step:
-                    await self._stage.start_game(ARRIVAL_SECONDS)
-                    step.detail = self._stage.game_url
+                with self._show.step(f"The game server of {game.name}") as step:
+                    await self._start(game, url)
+                    step.detail = url
             except PortTaken:
                 continue
+            self._urls[game.game_id] = url
             return
-        raise DemoError("No port is free for the game server.")
+        raise DemoError(f"No port is free for the game server of {game.name}.")
 
-    async def _register(self) -> None:
-        url = self._stage.game_url
+    async def _start(self, game: DemoGame, url: str) -> None:
+        await self._stage.start_game(game.name, game.module, game.game_id, url, game.server_options)
+
+    async def _register(self, game: DemoGame, url: str) -> Path:
         request = contract.NewGame(
-            name=GAME_NAME,
-            game_id=GAME_ID,
+            name=game.name,
+            game_id=game.game_id,
             webhook_url=f"{url}/oklp/match",
             launch_urls=contract.LaunchTemplates(browser=f"{url}/play?token={{match-token}}"),
             settings=contract.GameSettings(
-                mode="sync",
-                fee_bps=FEE_BPS,
-                teams_min=2,
-                teams_max=2,
-                team_size_min=1,
-                team_size_max=1,
-                results_due_seconds=RESULTS_DUE_SECONDS,
+                mode=game.mode, fee_bps=FEE_BPS, teams_min=2, teams_max=2, team_size_min=1, team_size_max=1
             ),
         )
-        game = await self._studio.registered(request)
-        if game.vetting != "approved":
-            raise DemoError(f"The game is {game.vetting}, and the sandbox should have approved it at once.")
-        path = self._stage.config_path
-        config = await self._studio.config_of(game, _kept_config(path))
+        registered = await self._studio.registered(request)
+        if registered.vetting != "approved":
+            raise DemoError(f"{game.name} is {registered.vetting}, and the sandbox should have approved it at once.")
+        path = self._stage.config_of(game.game_id)
+        config = await self._studio.config_of(registered, _kept_config(path))
         path.touch(mode=0o600)
         path.write_text(config.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+        return path
 
-    async def _call_off_leftovers(self) -> None:
+    async def _call_off_leftovers(self, game: DemoGame) -> None:
         """A demo that was killed has left its bots' matches live; they have no players any more."""
-        for match in await self._operator.live_matches(GAME_ID):
+        for match in await self._operator.live_matches(game.game_id):
             names = [member.username for team in match.teams for member in team.members]
             if any(BOT_NAME.fullmatch(name) for name in names):
                 with self._show.step("A match left over from an earlier demo") as step:
                     await self._operator.call_off(match.match_id, "Left over from an earlier demo.")
                     step.detail = "called off, fees back"
 
-    # --- the paid match ----------------------------------------------------------------------------------------------
-
-    async def _welcome_guests(self) -> None:
-        self._show.chapter("The players")
-        for guest in self._guests:
-            await self._welcome(guest, GUEST_DEPOSIT, top_up=True)
+    # --- a paid match ------------------------------------------------------------------------------------------------
 
     async def _welcome(self, player: PlayerPerson, amount: int, *, top_up: bool = False) -> None:
         """Sign up or log in, and deposit: the amount or, with `top_up`, what is missing to it."""
@@ -214,40 +174,37 @@ class Story:
                 doing.append(f"deposits {money(missing)}")
             step.detail = ", ".join(doing)
 
-    async def _paid_match(self) -> None:
-        ada, bob = (PlayerPerson(self._http, f"{name}-{self._tag}") for name in ("ada", "bob"))
-        players = [ada, bob]
-        for player in players:
-            await self._welcome(player, BOT_DEPOSIT)
+    async def _paid_match(self, game: DemoGame, players: list[PlayerPerson]) -> None:
         before = {player.user_id: await player.balance() for player in players}
-        figures_before = await self._figures()
-        self._show.chapter("The match")
-        match_id = await self._fill(ada, bob)
-        await self._pay(match_id, players)
-        await self._play(match_id, ada, bob)
-        with self._show.step("The game reports the result") as step:
-            match = await ada.wait_for(match_id, "finished")
+        figures_before = await self._figures(game)
+        self._show.chapter(f"A match of {game.name}")
+        match_id = await self._fill(game, *players)
+        await self._pay(game, match_id, players)
+        await self._play(game, match_id, players)
+        with self._show.step("The winner is known") as step:
+            match = await players[0].wait_for(match_id, "finished")
             self._open_match = None
-            step.detail = f"match {match_id}"
+            step.detail = outcome(match)
         after = {player.user_id: await player.balance() for player in players}
-        faults = payout_faults(match, Money(before, after, figures_before, await self._figures()))
+        faults = payout_faults(match, Money(before, after, figures_before, await self._figures(game)))
         await self._show_payout(match, players, faults)
 
-    async def _figures(self) -> contract.CurrencyFigures:
-        figures = await self._studio.figures(GAME_ID)
+    async def _figures(self, game: DemoGame) -> contract.CurrencyFigures:
+        figures = await self._studio.figures(game.game_id)
         found = next((each for each in figures.money if each.currency == CURRENCY), None)
         return found or contract.CurrencyFigures(currency=CURRENCY, entry_fees=0, prizes=0, fees=0, studio_share=0)
 
-    async def _fill(self, creator: PlayerPerson, invited: PlayerPerson) -> str:
-        with self._show.step(f"{creator.name} creates it, invites {invited.name}") as step:
-            match = await creator.create_match(GAME_ID, ENTRY_FEE, invited.name)
+    async def _fill(self, game: DemoGame, creator: PlayerPerson, invited: PlayerPerson) -> str:
+        with self._show.step(f"{creator.name} invites {invited.name}") as step:
+            match = await creator.create_match(game.game_id, ENTRY_FEE, invited.name)
             self._open_match = match.match_id
             step.detail = f"entry fee {money(match.entry_fee.amount)}, prize {money(match.prize_pool.amount)}"
-        with self._show.step(f"{invited.name} joins"):
+        with self._show.step(f"{invited.name} joins") as step:
             await invited.join(match.match_id)
+            step.detail = f"match {match.match_id}"
         return match.match_id
 
-    async def _pay(self, match_id: str, players: list[PlayerPerson]) -> None:
+    async def _pay(self, game: DemoGame, match_id: str, players: list[PlayerPerson]) -> None:
         for player in players:
             with self._show.step(f"{player.name} confirms and pays") as step:
                 await player.confirm(match_id)
@@ -255,33 +212,32 @@ class Story:
                 step.detail = f"{money(balance.in_escrow)} in escrow, {money(balance.available)} left"
         with self._show.step("The platform tells the game; it is live") as step:
             await players[0].wait_for(match_id, "live")
-            attempt = (await self._studio.delivery_of(GAME_ID, match_id)).log[-1]
+            attempt = (await self._studio.delivery_of(game.game_id, match_id)).log[-1]
             step.detail = f"PUT answered {attempt.status} in {attempt.duration_ms} ms"
 
-    async def _play(self, match_id: str, ada: PlayerPerson, bob: PlayerPerson) -> None:
+    async def _play(self, game: DemoGame, match_id: str, players: list[PlayerPerson]) -> None:
         with self._show.step("Both launch with a match-token each") as step:
-            launches = [await player.launch(match_id) for player in (ada, bob)]
+            launches = [await player.launch(match_id) for player in players]
             step.detail = launches[0].partition("?")[0]
-        think = (0.02, 0.05) if self._once else (0.25, 0.6)
-        shown = 0
+        with self._show.step("They play, and the game reports") as step:
+            await self._bots_play(game, launches, [player.name for player in players], step)
 
-        def on_view(view: View) -> None:
-            nonlocal shown
-            for number, done in enumerate(view["history"][shown:], start=shown + 1):
-                taken_by = {"you": f"{ada.name} takes it", "them": f"{bob.name} takes it"}
-                outcome = taken_by.get(done["taken_by"], "equal, it stays on the table")
-                bids = [(ada.name, done["you"]), (bob.name, done["them"])]
-                self._show.round(number, "+".join(map(str, done["stake"])), bids, outcome)
-            shown = len(view["history"])
+    async def _bots_play(self, game: DemoGame, launches: list[str], names: list[str], step: Step) -> None:
+        states: list[State] = [{}, {}]
+        playing = list(game.quick_bots if self._once else game.shown_bots)
+        # By lot: neither of the two always has the stronger bot.
+        if secrets.randbelow(2):
+            playing.reverse()
 
-        with self._show.step("They play seven rounds") as step:
-            async with asyncio.TaskGroup() as table:
-                last = table.create_task(Bot(steady, think).play(launches[0], on_view))
-                table.create_task(Bot(bold, think).play(launches[1]))
-            view = last.result()
-            if view["phase"] != "over":
-                raise DemoError("The match was called off while it was being played.")
-            step.detail = _score(view, ada.name, bob.name)
+        async def play(number: int) -> None:
+            def on_state(state: State) -> None:
+                states[number] = state
+                step.detail = game.so_far(states[0], states[1], *names)
+                step.so_far(step.detail)
+
+            await bots.play(self._stage, game, playing[number], launches[number], on_state)
+
+        await asyncio.gather(play(0), play(1))
 
     async def _show_payout(self, match: contract.Match, players: list[PlayerPerson], faults: list[str]) -> None:
         if faults:
@@ -320,12 +276,19 @@ class Story:
 
     async def _stay(self) -> None:
         show, stage, guest = self._show, self._stage, self._guests[0]
+        for game, as_played in zip(self._games, self._games_of_bots, strict=True):
+            if game.server_options != as_played.server_options:
+                show.line()
+                with show.step(f"{game.name} starts again, for you") as step:
+                    await stage.stop_game(game.name)
+                    await self._start(game, self._urls[game.game_id])
+                    step.detail = f"runs of {self._run_seconds} seconds"
         show.chapter("Up and running")
         show.pairs(
             [
                 ("Platform", stage.platform_url),
                 ("API reference", f"{stage.platform_url}/docs"),
-                ("Game server", stage.game_url),
+                *((game.name, self._urls[game.game_id]) for game in self._games),
                 ("Logs", str(stage.data_dir / "*.log")),
             ]
         )
@@ -341,60 +304,18 @@ class Story:
         show.chapter(f"Ask for the wallet of {guest.name}")
         url = f"{stage.platform_url}/api/player/v1/wallet"
         show.line(f"   curl -s {url} -H 'Authorization: Bearer {guest.token}'")
-        self.staying = True
-        while await self._host(guest):
-            await self._welcome(guest, GUEST_DEPOSIT, top_up=True)
-        show.line(" [yellow]•[/] Nobody came to play. The platform stays up; a new demo prepares a new match.")
-        await asyncio.Event().wait()
-
-    async def _host(self, guest: PlayerPerson) -> bool:
-        """A live match between the guest and a bot that waits at the table. False when the guest never came."""
-        rex = PlayerPerson(self._http, f"rex-{secrets.token_hex(2)}")
-        await rex.come()
-        await rex.deposit(BOT_DEPOSIT)
-        match = await guest.create_match(GAME_ID, ENTRY_FEE, rex.name)
-        self._open_match = match.match_id
-        await rex.join(match.match_id)
-        await guest.confirm(match.match_id)
-        await rex.confirm(match.match_id)
-        await rex.wait_for(match.match_id, "live")
-        self._show.chapter(f"Play against {rex.name}, as {guest.name}")
-        self._show.pairs(
-            [
-                ("Open", await guest.launch(match.match_id)),
-                ("Prize", f"{money(match.prize_pool.amount)}; both have paid {money(ENTRY_FEE)}"),
-                ("Ctrl-C", "ends all of it"),
-            ]
-        )
-        view = await Bot(steady, (0.8, 2.0)).play(await rex.launch(match.match_id))
-        if view["phase"] != "over":
-            self._open_match = None
-            self._show.line(" [yellow]•[/] The match was called off, and both have their entry fees back.")
-            return False
-        finished = await guest.wait_for(match.match_id, "finished", seconds=120, poll_seconds=0.2)
-        self._open_match = None
-        await self._show_end(finished, view, guest, rex)
-        return bool(view["them"]["here"])
-
-    async def _show_end(self, match: contract.Match, view: View, guest: PlayerPerson, rex: PlayerPerson) -> None:
-        won = {winning.user_id: winning.amount for winning in match.winnings}
-        score = _score(view, rex.name, guest.name)
-        paid = " and ".join(
-            f"{player.name} is paid {money(won[player.user_id])}" for player in (guest, rex) if player.user_id in won
-        )
-        wallet = money((await guest.balance()).available)
-        self._show.line()
-        self._show.line(f" [green]✓[/] {score}. {paid or 'All fees went back'}; {guest.name} now has {wallet}.")
-
-
-def _score(view: View, you: str, them: str) -> str:
-    """How a match ended, from one seat's last view: `ada wins 17 : 11`."""
-    points = view["you"]["points"], view["them"]["points"]
-    if view["outcome"] == "won":
-        return f"{you} wins {points[0]} : {points[1]}"
-    if view["outcome"] == "lost":
-        return f"{them} wins {points[1]} : {points[0]}"
-    return f"a draw, {points[0]} : {points[1]}"
+        self._lounge = Lounge(show, stage, self._http, self._operator, guest, self._games)
+        async with self._lounge:
+            show.chapter(f"Play against a bot, as {guest.name}")
+            show.pairs([(game.name, self._lounge.url_of(game)) for game in self._games])
+            prize = 2 * ENTRY_FEE * (10_000 - FEE_BPS) // 10_000
+            show.line()
+            show.line(
+                f"   Open a link in a browser: it starts a match, and {money(ENTRY_FEE)} of {guest.name} are in it."
+            )
+            show.line(f"   Win {money(prize)}, see it here, and open it again for another. Ctrl-C ends all of it.")
+            self.staying = True
+            await self._lounge.stay()
 
 
 def _kept_config(path: Path) -> contract.DeveloperConfig | None:

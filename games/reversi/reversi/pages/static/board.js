@@ -154,9 +154,13 @@ function drawMoves() {
     const item = make("li", colour, square);
     item.setAttribute("aria-label", `${at + 1}, ${colour} ${square}`);
     list.append(item);
-    list.scrollTop = list.scrollHeight;
+    showLastMove();
   }
   for (const item of list.children) item.classList.toggle("now", item === list.lastChild);
+}
+
+function showLastMove() {
+  by("moves").scrollTop = by("moves").scrollHeight;
 }
 
 // What is to be done now, and what was done before.
@@ -192,7 +196,9 @@ function outcomeWords() {
     absent: `${loser} did not come in time.`,
   }[state.ending];
   const title = won ? "You win" : `${opponent()} wins`;
-  return [state.ending === "counted" ? `${title}, ${score}` : title, how];
+  // Who wins is named first, and so are their discs.
+  const counted = won ? score : `${state.them.discs}\u00a0:\u00a0${state.you.discs}`;
+  return [state.ending === "counted" ? `${title}, ${counted}` : title, how];
 }
 
 function reportWords() {
@@ -217,7 +223,9 @@ function drawOutcome() {
   write("outcome-paid", reportWords());
   by("outcome-paid").hidden = reportWords() === "";
   if (by("ask").open) by("ask").close("no");
-  if (first) by("outcome-title").focus({ preventScroll: true });
+  if (!first) return;
+  by("outcome-title").focus({ preventScroll: true });
+  showLastMove(); // the list has become shorter
 }
 
 function drawClocks() {
