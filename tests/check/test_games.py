@@ -18,6 +18,7 @@ GAMES = ROOT / "games"
 # What an installation puts on the path, here from the sources.
 PROGRAMS = {
     "high-bid": "-m high_bid",
+    "high-bid-bot": "-m high_bid.bot",
     "oklp": "-m oklp.cli",
     "python": "",
     "reversi": "-m reversi",
