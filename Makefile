@@ -7,7 +7,7 @@ WORKERS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak docs format clean setup setup-dev
+.PHONY: help demo test check bench soak docs words format clean setup setup-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -34,6 +34,9 @@ soak: setup-dev ## the long runs: kill -9 under load, a hundred times
 
 docs: setup-dev ## write the generated pages of docs/ again
 	.venv/bin/python scripts/gen_docs.py
+
+words: setup-dev ## bring the message catalogues up to date with the pages
+	.venv/bin/python -m scripts.words
 
 format: setup-dev ## put imports and layout in order
 	.venv/bin/ruff check --fix .

@@ -18,11 +18,11 @@ from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from oklp import __version__, observability
-from oklp.errors import Conflict, OklpError
+from oklp.errors import Conflict, InvariantBroken, MalformedRequest, MethodNotAllowed, NotFound, OklpError
 from oklp.observability import get_logger
 from oklp.services import auth
 from oklp.services.vault import Vault, open_vault
@@ -34,6 +34,8 @@ from oklp.web import game_api, listeners, oidc, openapi, operator_api, player_ap
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
 from oklp.web.limits import RequestLimit
+from oklp.web.pages import frame
+from oklp.web.pages import routes as page_routes
 from oklp.web.requests import Observed, Shortcut, hot
 from oklp.worker import Worker
 
@@ -122,7 +124,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
         exception_handlers=handlers(),
     )
     app.state.settings = settings
-    app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes()])
+    app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes(), *page_routes])
     for module in (game_api, player_api, studio_api, listeners, operator_api):
         app.include_router(module.router)
     openapi.describe(app)
@@ -149,10 +151,25 @@ def handlers() -> dict[Any, Any]:
         OklpError: problems.on_oklp_error,
         RequestValidationError: problems.on_validation_error,
         ValidationError: problems.on_validation_error,
-        HTTPException: problems.on_http_exception,
+        HTTPException: _as_page(problems.on_http_exception),
         RecursionError: problems.on_recursion,
-        Exception: problems.on_unforeseen,
+        Exception: _as_page(problems.on_unforeseen),
     }
+
+
+def _as_page(answer: Callable[[Request, Exception], Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+    """What programs get as a problem, people get as a page."""
+
+    async def told(request: Request, error: Exception) -> Response:
+        made = await answer(request, error)
+        # The short way's requests are no whole ones, and none of a page.
+        if not isinstance(request, Request) or not frame.wants_page(request):
+            return made
+        kinds = {404: NotFound, 405: MethodNotAllowed, 500: InvariantBroken}
+        kind: type[OklpError] = kinds.get(made.status_code, MalformedRequest)
+        return await frame.lost(request, kind("For people, the page has its own words."))
+
+    return told
 
 
 async def refused(request: Any, error: Exception) -> Response:
@@ -263,16 +280,10 @@ async def _keep_fresh(stale: asyncio.Event, reload: Callable[[], Awaitable[None]
 
 def _health_routes() -> list[Route]:
     return [
-        Route("/", home, methods=["GET"]),
         Route("/healthz", healthz, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
-
-
-async def home(_request: Request) -> Response:
-    """Until there are pages, the API's own."""
-    return RedirectResponse("/docs")
 
 
 async def healthz(_request: Request) -> Response:

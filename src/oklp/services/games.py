@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -358,6 +358,11 @@ def playable_one(tx: Tx, settings: Settings, game_id: str) -> contract.Game:
     if row.vetting != "approved":
         raise NotFound("There is no such game.")
     return views.game(row, settings.currency)
+
+
+def names(tx: Tx, game_ids: Sequence[str]) -> dict[str, str]:
+    """Game id → name, whatever state the games are in."""
+    return {key: row.name for key, row in store.games_by_id(tx, game_ids).items()} if game_ids else {}
 
 
 def origins_of_browsers(tx: Tx) -> dict[str, frozenset[str]]:

@@ -392,9 +392,16 @@ def views_of(tx: Tx, rows: Sequence[Row], view: Callable[[Any, Sequence[rules.Se
 
 
 def list_for_player(
-    tx: Tx, user_id: str, status: str | None, scope: str, before: tuple[int, str] | None, limit: int
+    tx: Tx,
+    user_id: str,
+    status: str | None,
+    scope: str,
+    before: tuple[int, str] | None,
+    limit: int,
+    game_id: str | None = None,
 ) -> tuple[list[contract.Match], tuple[int, str] | None]:
-    rows = store.page_for_player(tx, user_id, status, scope, before, limit + 1)
+    """Newest first: one's own (`mine`), public ones to join (`open`), both (`all`); of one game, or of every."""
+    rows = store.page_for_player(tx, user_id, status, scope, before, limit + 1, game_id)
     return page(tx, rows, limit, lambda row, seats: views.match_for_player(row, seats, user_id))
 
 

@@ -104,7 +104,13 @@ def _page(statement: sa.Select[Any], before: tuple[int, str] | None, limit: int)
 
 
 def page_for_player(
-    tx: Tx, user_id: str, status: str | None, scope: str, before: tuple[int, str] | None, limit: int
+    tx: Tx,
+    user_id: str,
+    status: str | None,
+    scope: str,
+    before: tuple[int, str] | None,
+    limit: int,
+    game_id: str | None = None,
 ) -> Sequence[Row]:
     """Newest first: the player's own matches (`mine`), public ones still filling (`open`), or both (`all`)."""
     mine = m.c.id.in_(sa.select(s.c.match_id).where(s.c.user_id == user_id))
@@ -112,6 +118,8 @@ def page_for_player(
     statement = sa.select(m).where({"mine": mine, "open": public, "all": sa.or_(mine, public)}[scope])
     if status is not None:
         statement = statement.where(m.c.status == status)
+    if game_id is not None:
+        statement = statement.where(m.c.game_id == game_id)
     return tx.rows(_page(statement, before, limit))
 
 

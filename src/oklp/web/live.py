@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from oklp.errors import OklpError, Unavailable
-from oklp.services import live
+from starlette.responses import StreamingResponse
+
+from oklp.errors import OklpError, Unauthenticated, Unavailable
+from oklp.services import auth, live
+from oklp.services.auth import SessionQuestion
 from oklp.services.live import Event, Position
 from oklp.settings import Settings
 from oklp.storage.engine import Database
+
+if TYPE_CHECKING:
+    from oklp.web.context import Context
 
 log = logging.getLogger(__name__)
 
@@ -141,3 +147,41 @@ class Stream:
                 await self._hub.closing.wait()
         except TimeoutError:
             pass
+
+
+# --- over HTTP -------------------------------------------------------------------------------------------------------
+
+
+async def event_stream(here: Context, user_id: str, session_hash: str, start: Position | None) -> StreamingResponse:
+    """A player's events as server-sent events, from `start` or from now on, until the session ends."""
+    position = start if start is not None else await here.db.read(live.here)
+
+    async def stream() -> AsyncIterator[str]:
+        # An id of its own, so that a client that is cut off before the first event resumes from here too.
+        yield f"retry: 1000\nid: {position}\n\n"
+        with here.hub.subscribe(user_id) as subscription:
+            async for batch in subscription.events(position):
+                if batch:
+                    yield "".join(map(_render, batch))
+                else:
+                    yield ": still here\n\n"
+                    if not await session_holds(here, session_hash):
+                        return
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream(), headers=headers, media_type="text/event-stream")
+
+
+def _render(event: Event) -> str:
+    return f"id: {event.position}\nevent: {event.event}\ndata: {event.data}\n\n"
+
+
+async def session_holds(here: Context, session_hash: str) -> bool:
+    """A session that was ended elsewhere ends its streams as well."""
+    try:
+        await here.db.read_set(auth.sessions, SessionQuestion(session_hash, here.clock()))
+    except Unauthenticated:
+        return False
+    except Unavailable:  # nobody can tell just now
+        return True
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Literal
 
@@ -11,23 +10,25 @@ from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import games, launch, ledger, live, matches, players, starting, vault
+from oklp.services import games, launch, ledger, matches, players, starting, vault
 from oklp.services.launch import LaunchJob
-from oklp.services.live import Event, Position
+from oklp.services.live import Position
 from oklp.services.starting import Confirm
+from oklp.signing import hash_token
 from oklp.web.caller import (
     AsPlayer,
     Cursor,
     Here,
     Limit,
     answered,
+    bearer,
     claim_of,
     from_cursor,
     once,
-    still_valid,
     to_cursor,
 )
 from oklp.web.context import new_token, new_uuid
+from oklp.web.live import event_stream
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/player/v1", tags=["player"])
@@ -225,10 +226,6 @@ async def withdraw(here: Here, request: Request, caller: AsPlayer, body: contrac
 # --- live ------------------------------------------------------------------------------------------------------------
 
 
-def _render(event: Event) -> str:
-    return f"id: {event.position}\nevent: {event.event}\ndata: {event.data}\n\n"
-
-
 @router.get("/events", response_class=StreamingResponse)
 async def events(
     here: Here,
@@ -237,24 +234,7 @@ async def events(
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> StreamingResponse:
     """Server-sent events: invitations, matches and the wallet as they change. `Last-Event-ID` resumes."""
-    if last_event_id:
-        start = Position.parse(last_event_id)
-        if start is None:
-            raise invalid("Last-Event-ID", "is not the id of an event")
-    else:
-        start = await here.db.read(live.here)
-
-    async def stream(position: Position) -> AsyncIterator[str]:
-        # An id of its own, so that a client that is cut off before the first event resumes from here too.
-        yield f"retry: 1000\nid: {position}\n\n"
-        with here.hub.subscribe(caller.user_id) as subscription:
-            async for batch in subscription.events(position):
-                if batch:
-                    yield "".join(map(_render, batch))
-                else:
-                    yield ": still here\n\n"
-                    if not await still_valid(here, request):
-                        return
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(start), headers=headers, media_type="text/event-stream")
+    start = Position.parse(last_event_id) if last_event_id else None
+    if last_event_id and start is None:
+        raise invalid("Last-Event-ID", "is not the id of an event")
+    return await event_stream(here, caller.user_id, hash_token(bearer(request)), start)

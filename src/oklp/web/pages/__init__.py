@@ -1,0 +1,16 @@
+"""The site: pages for people, made on the server, which call the same services as the APIs."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from oklp.web.pages import assets, entrance, lobby, purse, rooms, stream
+
+routes: list[Route] = [
+    *entrance.routes,
+    *lobby.routes,
+    *rooms.routes,
+    *purse.routes,
+    *stream.routes,
+    Route(f"{assets.PREFIX}/{{version}}/{{name}}", assets.asset, methods=["GET"]),
+]

@@ -1,0 +1,207 @@
+"""How a page comes to be: routes, templates, headers, and refusals as pages.
+
+A handler is `async def name(visit) -> Response`. `page` makes a route of it: the visitor is recognised, a form is
+checked, whoever must be logged in is asked to, and a refusal that the handler does not show beside its form becomes an
+error page.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from oklp import contract
+from oklp.errors import InvariantBroken, OklpError
+from oklp.services import ledger
+from oklp.web.pages import assets, icons, refusals, words
+from oklp.web.pages.visit import CSRF_FIELD, LANGUAGE, ONCE_FIELD, THEME, THEMES, YEAR_SECONDS, Visit
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+Handler = Callable[[Visit], Awaitable[Response]]
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cache-Control": "private, no-store",
+    "Vary": "Cookie, Accept-Language",
+}
+TONES = 5  # colours of avatars, in site.css
+TWO_YEARS = "max-age=63072000; includeSubDomains"
+
+
+@functools.cache
+def _environment(language: str) -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.install_gettext_translations(words.translations(language), newstyle=True)  # type: ignore[attr-defined]
+    made.globals.update(asset=assets.url, icon=icons.icon, languages=words.LANGUAGES, themes=THEMES)
+    made.filters.update(
+        money=functools.partial(_money, language),
+        signed_money=functools.partial(_money, language, signed=True),
+        date=lambda at: words.date(at, language),
+        moment=lambda at: words.moment(at, language),
+        tone=lambda name: zlib.crc32(name.encode()) % TONES,
+        percent=lambda bps: words.percent(bps, language),
+    )
+    return made
+
+
+def _money(language: str, value: contract.Money | int, currency: str = "", *, signed: bool = False) -> str:
+    amount, of = (value.amount, value.currency) if isinstance(value, contract.Money) else (value, currency)
+    return words.money(amount, of, language, signed=signed)
+
+
+class Nav(NamedTuple):
+    """What the frame around every page of a player shows of him."""
+
+    username: str
+    available: int
+    currency: str
+
+
+async def _nav(visit: Visit) -> Nav | None:
+    if visit.person is None:
+        return None
+    currency = visit.here.settings.currency
+    wallet = await visit.here.db.read(ledger.wallet, visit.person.id, currency)
+    available = next((each.available for each in wallet.balances if each.currency == currency), 0)
+    return Nav(visit.person.username, available, currency)
+
+
+async def show(visit: Visit, template: str, status: int = 200, /, **values: Any) -> Response:
+    """A page. `values` are the template's; `visit`, `nav` and the helpers of the frame are there always."""
+    nav = await _nav(visit)
+    return _show(visit, template, status, nav, values)
+
+
+def _show(visit: Visit, template: str, status: int, nav: Nav | None, values: Mapping[str, Any]) -> Response:
+    text = (
+        _environment(visit.language)
+        .get_template(template)
+        .render(
+            visit=visit,
+            nav=nav,
+            sandbox=visit.here.settings.sandbox,
+            csrf=lambda: Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, visit.csrf),
+            once=lambda: Markup('<input type="hidden" name="{}" value="{}">').format(
+                ONCE_FIELD, secrets.token_urlsafe(12)
+            ),
+            **values,
+        )
+    )
+    return HTMLResponse(text, status, _headers(visit))
+
+
+def _headers(visit: Visit) -> dict[str, str]:
+    https = visit.here.settings.public_url.startswith("https://")
+    return {**HEADERS, "Content-Language": visit.language} | ({"Strict-Transport-Security": TWO_YEARS} if https else {})
+
+
+def go(visit: Visit, path: str) -> Response:
+    """On to another page, by GET: reloading it sends no form again."""
+    return RedirectResponse(path, 303, _headers(visit))
+
+
+async def refusal_page(visit: Visit, refusal: OklpError) -> Response:
+    """A refusal as a page of its own."""
+    title, text = refusals.told(visit, refusal)
+    try:
+        nav = await _nav(visit)
+    except OklpError:  # the database is away: the page must come all the same
+        nav = None
+    values = {"title": title, "text": text, "status": refusal.status}
+    answer = _show(visit, "error.html", refusal.status, nav, values)
+    if refusal.retry_after_seconds is not None:
+        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    return answer
+
+
+def wants_page(request: Request) -> bool:
+    """True for what a person typed or followed, false for programs: those get `problem+json`."""
+    path = request.url.path
+    if path.startswith(("/api/", "/auth/", "/metrics", "/healthz", "/readyz", "/openapi.json")):
+        return False
+    return "text/html" in request.headers.get("accept", "")
+
+
+async def lost(request: Request, refusal: OklpError) -> Response:
+    """The error page for what no route of a page has met: an unknown address, or something unforeseen."""
+    visit = Visit.begin(request)
+    try:
+        await visit.recognise()
+    except OklpError:
+        log.info("a lost visitor cannot be recognised just now")
+    return visit.finish(await refusal_page(visit, refusal))
+
+
+def page(path: str, handler: Handler, method: str = "GET", *, open_to_all: bool = False) -> Route:
+    """A route. Pages are for players who are logged in, unless they are `open_to_all`."""
+
+    async def endpoint(request: Request) -> Response:
+        visit = Visit.begin(request)
+        try:
+            chosen = _preference(visit)
+            if chosen is not None:
+                return visit.finish(chosen)
+            await visit.recognise()
+            if method == "POST":
+                await visit.read_form()
+                if visit.person is None and not open_to_all:
+                    return visit.finish(await asks_to_log_in(visit))
+            elif visit.person is None and not open_to_all:
+                return visit.finish(await asks_to_log_in(visit))
+            answer = await handler(visit)
+        except OklpError as refusal:
+            if isinstance(refusal, InvariantBroken):
+                log.error("an invariant is broken: %s", refusal.detail, exc_info=refusal)
+            answer = await refusal_page(visit, refusal)
+        return visit.finish(answer)
+
+    return Route(path, endpoint, methods=[method], name=f"{method} {path}")
+
+
+async def asks_to_log_in(visit: Visit) -> Response:
+    """The log-in page, which leads back here; what was typed into a form comes along, but for passwords."""
+    from oklp.web.pages import entrance
+
+    return await entrance.before(visit)
+
+
+def _preference(visit: Visit) -> Response | None:
+    """`?language=de` and `?theme=dark` on any page are remembered, and taken out of the address."""
+    given = {LANGUAGE: visit.argument("language"), THEME: visit.argument("theme")}
+    known: dict[str, tuple[str, ...]] = {LANGUAGE: tuple(words.LANGUAGES), THEME: THEMES}
+    chosen = {name: value for name, value in given.items() if value in known[name]}
+    if not chosen or visit.request.method != "GET":
+        return None
+    for name, value in chosen.items():
+        visit.set_cookie(name, str(value), YEAR_SECONDS)
+    rest = visit.request.url.remove_query_params(["language", "theme"])
+    return go(visit, f"{rest.path}?{rest.query}" if rest.query else rest.path)

@@ -1,0 +1,99 @@
+"""Games to play, and making a match of one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from oklp import contract
+from oklp.errors import OklpError
+from oklp.services import games, matches
+from oklp.web.caller import from_cursor, to_cursor
+from oklp.web.pages import entrance, forms, words
+from oklp.web.pages.forms import Form
+from oklp.web.pages.frame import go, page, show
+from oklp.web.pages.visit import Visit
+
+GAMES_A_PAGE = 30
+OPEN_MATCHES = 20
+NEW_MATCH = "/matches/new"
+
+
+async def all_games(visit: Visit) -> Response:
+    after = from_cursor(visit.argument("cursor"), str)
+    found = await visit.here.db.read(
+        games.playable, visit.here.settings, after[0] if after is not None else "", GAMES_A_PAGE
+    )
+    more = to_cursor(found.next_cursor) if found.next_cursor is not None else None
+    return await show(visit, "games.html", games=found.games, more=more)
+
+
+async def one_game(visit: Visit) -> Response:
+    """What it is, what it costs, and who waits for an opponent."""
+    db, game_id = visit.here.db, visit.request.path_params["game_id"]
+    game = await db.read(games.playable_one, visit.here.settings, game_id)
+    waiting: list[contract.Match] = []
+    if visit.person is not None:
+        waiting, _ = await db.read(
+            matches.list_for_player, visit.person.id, "pending", "open", None, OPEN_MATCHES, game_id
+        )
+    return await show(visit, "game.html", game=game, waiting=waiting)
+
+
+async def new_match_page(visit: Visit) -> Response:
+    """The form, filled in from the address: a game's page names the game, a rematch the fee and the opponents."""
+    names = ("game", "fee", "teams", "team_size", "visibility", "invite")
+    given = {name: value for name in names if (value := visit.argument(name)) is not None}
+    return await show_new_match(visit, Form(given))
+
+
+async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Response:
+    here = visit.here
+    found = await here.db.read(games.playable, here.settings, "", 200)
+    game = next((each for each in found.games if each.game_id == form["game"]), None)
+    if game is None and len(found.games) == 1 and not form["game"]:
+        game = found.games[0]
+    if game is not None and "fee" not in form.values:
+        usual = min(max(500, game.entry_fee.minimum), game.entry_fee.maximum)
+        form.values["fee"] = words.plain_money(usual, game.entry_fee.currency, visit.language)
+    return await show(visit, "new_match.html", status, form=form, games=found.games, game=game)
+
+
+async def create_match(visit: Visit) -> Response:
+    here, fields = visit.here, visit.fields
+    try:
+        invited = [name for name in fields.get("invite", "").replace(",", " ").split() if name]
+        body = forms.model(
+            contract.NewMatch,
+            {
+                "game_id": fields.get("game", ""),
+                "entry_fee": {"amount": forms.amount(visit, "fee"), "currency": here.settings.currency},
+                "teams": forms.number(visit, "teams", 2),
+                "team_size": forms.number(visit, "team_size", 1),
+                "invite": invited,
+                "visibility": "public" if fields.get("visibility") == "public" else "private",
+            },
+        )
+        now = here.clock()
+        work = (here.settings, visit.player, body, matches.new_id(now), partial(matches.new_id, now), now)
+        match = await forms.once(visit, contract.Match, matches.create, *work)
+    except OklpError as refusal:
+        if refusal.status >= 500:
+            raise
+        form = forms.refused(visit, refusal)
+        renamed = {"entry_fee": "fee", "game_id": "game"}
+        form.errors = {renamed.get(name, name): text for name, text in form.errors.items()}
+        return await show_new_match(visit, form, refusal.status)
+    return go(visit, f"/matches/{match.match_id}")
+
+
+entrance.RESUMED[NEW_MATCH] = show_new_match
+
+routes: list[Route] = [
+    page("/games", all_games, open_to_all=True),
+    page("/games/{game_id}", one_game, open_to_all=True),
+    page(NEW_MATCH, new_match_page),
+    page(NEW_MATCH, create_match, "POST"),
+]

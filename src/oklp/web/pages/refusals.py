@@ -1,0 +1,84 @@
+"""Refusals in words for people, in their language: by what is refused, not by the text that programs get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from oklp.errors import OklpError
+
+if TYPE_CHECKING:
+    from oklp.web.pages.visit import Visit
+
+Words = Callable[..., str]
+
+
+def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
+    """A title and a sentence for the page of a refusal."""
+    _ = visit._
+    by_code = {
+        "not-found": (_("There is nothing here"), _("The page may have moved, or it is not yours to see.")),
+        "forbidden": (_("This is not allowed"), _("Load the page again, and try once more.")),
+        "wrong-state": (_("Too late for that"), _("The match has moved on. Load the page to see where it stands.")),
+        "match-full": (_("The match is full"), _("Every seat is taken. There may be another open match.")),
+        "insufficient-funds": (
+            _("Not enough money"),
+            _("Your balance does not cover this. Deposit first, then try again."),
+        ),
+        "too-many-requests": (_("Slow down a little"), _("Too many tries in a short time. Wait a minute.")),
+        "method-not-allowed": (_("There is nothing here"), _("The page may have moved, or it is not yours to see.")),
+        "internal": (_("Something went wrong on our side"), _("Nothing was lost. Try again in a moment.")),
+    }
+    if refusal.code in by_code:
+        return by_code[refusal.code]
+    if refusal.status == 503:
+        return _("Not available right now"), _("Nothing was lost. Try again in a moment.")
+    return _("That did not work"), sentence(visit, refusal)
+
+
+def sentence(visit: Visit, refusal: OklpError) -> str:
+    """A refusal in one sentence, for beside a form."""
+    _ = visit._
+    by_code = {
+        "insufficient-funds": _("Your balance does not cover this. Deposit first, then try again."),
+        "match-full": _("Every seat is taken. There may be another open match."),
+        "wrong-state": _("The match has moved on. Load the page to see where it stands."),
+        "name-taken": _("This name is taken."),
+        "too-many-requests": _("Too many tries in a short time. Wait a minute."),
+        "limit-reached": _("A limit is reached that protects the books."),
+        "not-found": _("There is no such thing, or it is not yours to see."),
+        "forbidden": _("This is not allowed."),
+    }
+    known = by_code.get(refusal.code)
+    if known is not None:
+        return known
+    if refusal.status == 503:
+        return _("Not available right now. Nothing was lost: try again in a moment.")
+    return _("Something in the form is not right.")
+
+
+def by_field(visit: Visit, refusal: OklpError) -> dict[str, str]:
+    """Messages by the first part of the field's name: `invite.2` is `invite`."""
+    return {each.field.split(".")[0]: message(visit, each.field, each.message) for each in refusal.errors}
+
+
+def message(visit: Visit, field: str, text: str) -> str:
+    """One field's message. What the services say in full is kept in English; other languages have a message a field."""
+    _ = visit._
+    name = field.split(".")[0]
+    ours = {
+        "username": _("3 to 32 letters, digits, _ or -; and not taken yet."),
+        "email": _("This is not an e-mail address."),
+        "password": _("8 to 256 characters."),
+        "date_of_birth": _("A date of birth, of somebody old enough to play for money here."),
+        "country": _("Choose a country from the list."),
+        "amount": _("An amount of money, such as %(example)s.", example=visit.money(500, visit.here.settings.currency)),
+        "fee": _("An amount of money, such as %(example)s.", example=visit.money(500, visit.here.settings.currency)),
+        "entry_fee": _("An amount within what this game allows."),
+        "invite": _("There is no active player of this name."),
+        "usernames": _("There is no active player of this name."),
+        "teams": _("Not a number of teams that this game allows."),
+        "team_size": _("Not a team size that this game allows."),
+        "join_code": _("This link does not fit this match. Ask for a new one."),
+    }
+    return ours.get(name, _("This is not valid."))

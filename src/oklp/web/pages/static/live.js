@@ -1,0 +1,80 @@
+// Keeps a page up to date. An event says that something has happened; what, the page itself is asked for again, and its
+// parts that are marked `data-refresh` are put in place of the old ones. So there is one way to draw each thing, and a
+// page that was away for an hour is right again with the first answer.
+
+const AGAIN_MS = [1000, 2000, 5000, 10000, 30000];
+
+let asking = false;
+let again = false;
+
+async function refresh(enliven) {
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (answer.ok) {
+      swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      enliven();
+    }
+  } catch {
+    // Away: the stream's own reconnection calls again.
+  } finally {
+    asking = false;
+    if (again) {
+      again = false;
+      refresh(enliven);
+    }
+  }
+}
+
+// Forms have a new key in each copy of the page, which is no change worth showing.
+function looks(part) {
+  const copy = part.cloneNode(true);
+  for (const field of copy.querySelectorAll("input[type=hidden]")) field.remove();
+  for (const time of copy.querySelectorAll("time")) time.textContent = time.removeAttribute("data-done") ?? "";
+  return copy.innerHTML.replace(/\s+/g, " ");
+}
+
+function swap(fresh) {
+  for (const old of document.querySelectorAll("[data-refresh]")) {
+    const next = fresh.getElementById(old.id);
+    if (!next || looks(old) === looks(next)) continue;
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
+    const place = focused ? [...old.querySelectorAll("a, button")].indexOf(focused) : -1;
+    old.replaceChildren(...document.adoptNode(next).childNodes);
+    if (place >= 0) [...old.querySelectorAll("a, button")].at(Math.min(place, 0))?.focus();
+  }
+}
+
+export function follow(url, enliven, offline) {
+  let tries = 0;
+  const open = () => {
+    const events = new EventSource(url);
+    const changed = () => refresh(enliven);
+    for (const kind of ["match", "invitation", "wallet"]) events.addEventListener(kind, changed);
+    events.onopen = () => {
+      if (tries) changed();
+      tries = 0;
+    };
+    events.onerror = () => {
+      if (tries === 2) offline();
+      tries += 1;
+      if (events.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      setTimeout(open, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
+    };
+    addEventListener("pagehide", () => events.close(), { once: true });
+  };
+  open();
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    open();
+    refresh(enliven);
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") refresh(enliven);
+  });
+}

@@ -1,0 +1,65 @@
+// What a page does beyond HTML: times in the visitor's zone, countdowns, copying; and staying up to date.
+
+import { follow } from "./live.js";
+
+const language = document.documentElement.lang;
+const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const toasts = document.querySelector("[data-toasts]");
+
+export function toast(text) {
+  const box = document.createElement("p");
+  box.className = "toast";
+  box.textContent = text;
+  toasts.append(box);
+  setTimeout(() => box.remove(), 4000);
+}
+
+function left(until) {
+  const seconds = Math.max(0, Math.round((until - Date.now()) / 1000));
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const two = (number) => String(number).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+}
+
+function tick() {
+  for (const time of document.querySelectorAll("time[data-countdown]")) {
+    const text = left(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+// Parts of the page come anew when something happens, so this is done again after each.
+export function enliven() {
+  for (const time of document.querySelectorAll("time[data-local]:not([data-done])")) {
+    time.textContent = moments.format(new Date(time.dateTime));
+    time.dataset.done = "";
+  }
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+  tick();
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  toast(toasts.dataset.copied);
+});
+
+// A form is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.dataset.sent !== undefined) {
+    event.preventDefault();
+    return;
+  }
+  event.target.dataset.sent = "";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// What was done is said once, not again at each reload.
+if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);
+
+enliven();
+setInterval(tick, 1000);
+if (document.body.dataset.live) follow(document.body.dataset.live, enliven, () => toast(toasts.dataset.offline));

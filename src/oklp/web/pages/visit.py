@@ -1,0 +1,213 @@
+"""A visit: one request of a browser, who makes it, in which language, and what is typed into its form.
+
+Sessions are those of the API, in a cookie instead of a header. What a form changes needs more than the cookie, which
+browsers send along with other sites' requests too: the form's own token, made from the session, and an `Origin` that is
+ours. Before there is a session, a random cookie stands for it, so that nobody is logged in as somebody else unawares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from oklp.errors import Forbidden, Unauthenticated
+from oklp.services import auth, live
+from oklp.services.auth import Person, SessionQuestion
+from oklp.services.matches import Caller
+from oklp.signing import hash_token
+from oklp.web.caller import form_fields
+from oklp.web.context import Context, context_of
+from oklp.web.pages import words
+
+SESSION = "oklp_player"
+STRANGER = "oklp_visit"
+LANGUAGE = "oklp_language"
+THEME = "oklp_theme"
+THEMES = ("auto", "light", "dark")
+CSRF_FIELD = "_csrf"
+ONCE_FIELD = "_once"
+YEAR_SECONDS = 365 * 24 * 3600
+MAX_COOKIE_CHARS = 512
+
+
+def csrf_token(secret: str) -> str:
+    """The token of the forms of a session (or of a stranger's cookie): from it, and of no use to find it out."""
+    return hmac.new(secret.encode(), b"oklp form", hashlib.sha256).hexdigest()
+
+
+def local_path(target: str | None) -> str | None:
+    """`target` if it is an address of this site and nobody else's, else None."""
+    if not target or len(target) > 2_000 or not target.startswith("/") or target.startswith(("//", "/\\")):
+        return None
+    if any(ord(char) < 0x20 or char == "\\" for char in target):
+        return None
+    parts = urlsplit(target)
+    return target if not parts.scheme and not parts.netloc else None
+
+
+@dataclass
+class Visit:
+    """See the module. `expired`: there is a session cookie, and its session is over."""
+
+    request: Request
+    here: Context
+    language: str
+    theme: str
+    session: str | None = None
+    person: Person | None = None
+    expired: bool = False
+    seen: str = ""  # what has happened before this position, the page shows; the stream of events goes on from here
+    trusted: bool = False  # the form that was sent is from a page of this visitor's
+    fields: dict[str, str] = field(default_factory=dict)
+    _stranger: str | None = None
+    _cookies: list[Callable[[Response], None]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, request: Request) -> Visit:
+        """Without who it is, which the database has to be asked (`recognise`)."""
+        language = request.cookies.get(LANGUAGE, "")
+        theme = request.cookies.get(THEME, "")
+        return cls(
+            request,
+            context_of(request),
+            language if language in words.LANGUAGES else words.preferred(request.headers.get("accept-language", "")),
+            theme if theme in THEMES else "auto",
+        )
+
+    async def recognise(self) -> None:
+        self._stranger = self._cookie(STRANGER)
+        token = self._cookie(SESSION)
+        if token is None:
+            return
+        self.session = token
+        try:
+            person = await self.here.db.read_set(auth.sessions, SessionQuestion(hash_token(token), self.here.clock()))
+        except Unauthenticated:
+            self.expired = True
+            return
+        if person.kind == "player":
+            self.person = person
+            self.seen = str(await self.here.db.read(live.here))
+
+    # --- words ---
+
+    def _(self, text: str, **values: Any) -> str:
+        """`text` in the visitor's language, with `%(name)s` filled in."""
+        said = words.translations(self.language).ugettext(text)
+        return said % values if values else said
+
+    def money(self, amount: int, currency: str) -> str:
+        return words.money(amount, currency, self.language)
+
+    # --- who ---
+
+    @property
+    def player(self) -> Caller:
+        """Raises Unauthenticated."""
+        if self.person is None:
+            raise Unauthenticated("Log in first.")
+        return Caller(self.person.id, self.person.username)
+
+    @property
+    def path(self) -> str:
+        """This address with its query."""
+        query = self.request.url.query
+        return f"{self.request.url.path}?{query}" if query else self.request.url.path
+
+    def argument(self, name: str) -> str | None:
+        """Of the query."""
+        return self.request.query_params.get(name)
+
+    # --- forms ---
+
+    @property
+    def csrf(self) -> str:
+        if self.session is not None:
+            return csrf_token(self.session)
+        if self._stranger is None:
+            self._stranger = secrets.token_urlsafe(24)
+            self.set_cookie(STRANGER, self._stranger)
+        return csrf_token(self._stranger)
+
+    async def read_form(self) -> None:
+        """The form, once it is sure that it is one of ours. Raises Forbidden, MalformedRequest."""
+        self.check_origin()
+        self.fields = form_fields(await self.request.body())
+        given = self.fields.pop(CSRF_FIELD, "")
+        secret = self.session or self._stranger
+        self.trusted = secret is not None and hmac.compare_digest(given.encode(), csrf_token(secret).encode())
+        # Whoever's session is over may still log in, and go on with what he typed.
+        if not self.trusted and self.person is not None:
+            raise Forbidden("This form is not from a page of yours. Load the page again, and send it again.")
+
+    def check_origin(self) -> None:
+        """Raises Forbidden for what another site made the browser send."""
+        headers = self.request.headers
+        site = headers.get("sec-fetch-site", "same-origin")
+        origin = headers.get("origin")
+        if site not in ("same-origin", "none") or (origin is not None and not self._is_ours(origin)):
+            raise Forbidden("This request comes from another site.")
+
+    def _is_ours(self, origin: str) -> bool:
+        ours = urlsplit(self.here.settings.public_url).netloc
+        return urlsplit(origin).netloc in (self.request.headers.get("host", ours), ours)
+
+    # --- cookies ---
+
+    @property
+    def _secure(self) -> bool:
+        return self.here.settings.public_url.startswith("https://")
+
+    def _name(self, name: str) -> str:
+        return f"__Host-{name}" if self._secure else name
+
+    def _cookie(self, name: str) -> str | None:
+        value = self.request.cookies.get(self._name(name))
+        return value if value and len(value) <= MAX_COOKIE_CHARS else None
+
+    def set_cookie(self, name: str, value: str, max_age: int | None = None) -> None:
+        """With the answer, whichever that will be. Language and theme are no secrets and have plain names."""
+        named = name if name in (LANGUAGE, THEME) else self._name(name)
+        self._cookies.append(
+            lambda answer: answer.set_cookie(
+                named, value, max_age, path="/", secure=self._secure, httponly=True, samesite="lax"
+            )
+        )
+
+    def drop_cookie(self, name: str) -> None:
+        self._cookies.append(
+            lambda answer: answer.delete_cookie(
+                self._name(name), path="/", secure=self._secure, httponly=True, samesite="lax"
+            )
+        )
+
+    def finish(self, answer: Response) -> Response:
+        for each in self._cookies:
+            each(answer)
+        return answer
+
+    # --- sessions ---
+
+    async def begin_session(self, token: str, max_age: int) -> None:
+        """A new session, never one that was there before: whoever planted that would share it."""
+        if self.session is not None:
+            await self.here.db.write(auth.log_out, hash_token(self.session))
+        self.set_cookie(SESSION, token, max_age)
+        self.drop_cookie(STRANGER)
+        self.session, self.expired = token, False
+        self.seen = str(await self.here.db.read(live.here))
+        self.person = await self.here.db.read_set(auth.sessions, SessionQuestion(hash_token(token), self.here.clock()))
+
+    async def end_session(self) -> None:
+        if self.session is not None:
+            await self.here.db.write(auth.log_out, hash_token(self.session))
+        self.drop_cookie(SESSION)
+        self.session = self.person = None

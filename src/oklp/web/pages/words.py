@@ -1,0 +1,118 @@
+"""Words, money and times in the visitor's language: gettext catalogues, read by Babel, and its locale data.
+
+English is the source; `locale/<language>/LC_MESSAGES/messages.po` has the others. They are compiled in memory when a
+language is first asked for, so that there is no build step to forget.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from babel import Locale
+from babel.dates import format_date, format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import NumberFormatError, format_currency, format_decimal, get_currency_precision, parse_decimal
+from babel.support import NullTranslations, Translations
+
+SOURCE = "en"
+LANGUAGES = {"en": "English", "de": "Deutsch"}
+FOLDER = Path(__file__).parent / "locale"
+PLAY_MONEY = "XTS"
+MAX_MONEY_CHARS = 24
+MOST = 10**15  # of a currency's units: more than anybody has, and few enough digits for exact sums
+
+
+@functools.cache
+def translations(language: str) -> NullTranslations:
+    """The catalogue of a language; for English, which is the source, none."""
+    if language == SOURCE:
+        return NullTranslations()
+    with (FOLDER / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        catalogue = read_po(file, locale=language)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def preferred(accept_language: str) -> str:
+    """The best of our languages for an `Accept-Language` header (RFC 9110, section 12.5.4)."""
+    wanted: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accept_language.split(",")[:20]):
+        tag, _, quality = part.strip().partition(";q=")
+        try:
+            weight = float(quality) if quality else 1.0
+        except ValueError:
+            continue
+        if weight > 0:
+            wanted.append((-weight, place, tag.split("-")[0].lower()))
+    return next((language for _, _, language in sorted(wanted) if language in LANGUAGES), SOURCE)
+
+
+def _unit(currency: str) -> Decimal:
+    return Decimal(1).scaleb(-get_currency_precision(currency))
+
+
+def money(amount: int, currency: str, language: str, *, signed: bool = False) -> str:
+    """Minor units as people write them: `$5.00`, `5,00 €`; play money has no sign of its own: `5.00 XTS`."""
+    value = Decimal(amount) * _unit(currency)
+    if currency == PLAY_MONEY:
+        text = f"{plain_money(amount, currency, language)}\N{NO-BREAK SPACE}{currency}"
+    else:
+        text = format_currency(value, currency, locale=language)
+    text = text.replace("-", "\N{MINUS SIGN}")
+    return f"+{text}" if signed and amount > 0 else text
+
+
+def plain_money(amount: int, currency: str, language: str) -> str:
+    """Minor units without their currency, as they are typed into a form."""
+    digits = get_currency_precision(currency)
+    pattern = "#,##0." + "0" * digits if digits else "#,##0"
+    return format_decimal(Decimal(amount) * _unit(currency), pattern, locale=language)
+
+
+def minor_units(text: str, currency: str, language: str) -> int | None:
+    """What somebody typed as an amount, in minor units; None when it is no amount, or has more places than there are.
+
+    >>> minor_units("12.50", "USD", "en"), minor_units("12,5", "EUR", "de"), minor_units("0.001", "USD", "en")
+    (1250, 1250, None)
+    """
+    text = text.strip()
+    if not text or len(text) > MAX_MONEY_CHARS or not text.isascii() or text[0] == "-":
+        return None
+    try:
+        value = parse_decimal(text, locale=language, strict=True)
+    except NumberFormatError:
+        try:  # whoever types a point where the language has a comma means it as one
+            value = Decimal(text)
+        except InvalidOperation:
+            return None
+    if not value.is_finite() or value > MOST:
+        return None
+    units = value / _unit(currency)
+    return int(units) if units == units.to_integral_value() and units >= 0 else None
+
+
+def date(at: datetime, language: str) -> str:
+    return format_date(at, "medium", locale=language)
+
+
+def moment(at: datetime, language: str) -> str:
+    """A time in UTC, which is said: pages with JavaScript show it in the visitor's own zone."""
+    return f"{format_datetime(at, 'medium', locale=language)} UTC"
+
+
+def countries(language: str) -> dict[str, str]:
+    """ISO 3166 codes and names."""
+    return {code: str(name) for code, name in Locale.parse(language).territories.items()}
+
+
+def percent(bps: int, language: str) -> str:
+    """Basis points as per cent: 1000 → `10%`."""
+    text = format_decimal(Decimal(bps) / 100, "#,##0.##", locale=language)
+    return f"{text}\N{NO-BREAK SPACE}%" if language == "de" else f"{text}%"

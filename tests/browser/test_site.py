@@ -1,0 +1,250 @@
+"""The site in Chromium: journeys of people, with money, on a real platform and with a real game."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.tile_rush import GameServer, Person, chromium, person, playing
+from tests.harness import PASSWORD, PlayerClient, Server, serving
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+    "color_scheme": "dark",
+}
+RUN_SECONDS = 12
+MOST_BYTES = 150_000
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("platform")
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def game(platform: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GameServer]:
+    with playing(platform, tmp_path_factory.mktemp("game"), RUN_SECONDS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def visitor(browser: Browser, **options: Any) -> Iterator[Person]:
+    """As `person`: whatever the console, the network or the Content-Security-Policy complains about fails the test."""
+    with person(browser, **options) as somebody:
+        somebody.page.add_init_script(
+            "addEventListener('securitypolicyviolation',"
+            " (event) => console.error('CSP', event.violatedDirective, event.blockedURI))"
+        )
+        try:
+            yield somebody
+        finally:
+            # A page that is left ends its stream of events, and what it was just asking for.
+            somebody.faults[:] = [fault for fault in somebody.faults if not fault.endswith("net::ERR_ABORTED")]
+
+
+def sign_up(page: Page, username: str) -> None:
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("E-mail").fill(f"{username}@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Date of birth").fill("1990-05-17")
+    page.get_by_label("Country").select_option("DE")
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+
+
+def log_in(page: Page, url: str, username: str) -> None:
+    page.goto(f"{url}/log-in")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/games")
+
+
+def deposit(page: Page, amount: str) -> None:
+    page.get_by_label("Deposit").fill(amount)
+    page.get_by_role("button", name="Deposit").click()
+
+
+def test_two_people_meet_pay_and_play_and_the_winner_sees_the_winnings(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    with visitor(browser) as one, visitor(browser, **PHONE) as two:
+        page = one.page
+        page.goto(platform.url)
+        page.get_by_role("main").get_by_role("link", name="Sign up").click()
+        sign_up(page, "Journey-Ada")
+        expect(page.get_by_text("Welcome.")).to_be_visible()
+        deposit(page, "25.00")
+        expect(page.locator("#balance")).to_have_text("25.00\u00a0XTS")
+
+        page.goto(f"{platform.url}/games/{game.game_id}")
+        page.get_by_role("link", name="New match").click()
+        page.get_by_label("Entry fee for each player").fill("5")
+        page.get_by_role("button", name="Make the match").click()
+        expect(page.get_by_role("heading", name="Ready?")).to_be_visible()
+        link = page.get_by_label("Link to this match").input_value()
+
+        # The second comes by the link, without an account, and is in the match once there is one.
+        other = two.page
+        other.goto(link)
+        other.get_by_role("main").get_by_role("link", name="Sign up").click()
+        sign_up(other, "Journey-Bea")
+        other.get_by_role("button", name="Join").click()
+        expect(other.get_by_text("not enough yet")).to_be_visible()
+        expect(page.locator("#roster")).to_contain_text("Journey-Bea")
+        page.get_by_role("button", name="Confirm and pay").click()
+        expect(page.get_by_role("heading", name="You are in")).to_be_visible()
+        expect(other.locator("#roster")).to_contain_text("Paid")
+        expect(other.locator("#sums")).to_contain_text("In escrow now: 5.00\u00a0XTS")
+
+        # Money that comes in elsewhere is seen without loading the page.
+        bea = PlayerClient.__new__(PlayerClient)
+        _as(bea, platform, "Journey-Bea")
+        bea.must(201, "POST", "/wallet/deposits", {"amount": 2_000, "currency": "XTS"})
+        other.get_by_role("button", name="Confirm and pay 5.00").click()
+        expect(other.get_by_role("heading", name="Play!")).to_be_visible(timeout=10_000)
+        expect(page.get_by_role("heading", name="Play!")).to_be_visible(timeout=10_000)
+        match_id = page.url.rpartition("/")[2]
+
+        # Bea's bot plays badly, Ada plays herself: in a tab of its own, which the page opens.
+        bot = game.bot(str(bea.act(match_id, "launch", {"platform": "browser"})["launch_url"]), "--skill", "0",
+                       "--think-ms", "3000", "4000", "--seed", "1")  # fmt: skip
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Play").click()
+        played = Person(opened.value)
+        played.start()
+        played.tap_best(5)
+        played.await_outcome(RUN_SECONDS + 10)
+        bot.communicate(timeout=60)
+
+        expect(page.get_by_role("heading", name="You won")).to_be_visible(timeout=20_000)
+        expect(page.locator("#next")).to_contain_text("+9.00\u00a0XTS")
+        expect(page.locator("#balance")).to_have_text("29.00\u00a0XTS")
+        expect(other.locator("#next")).to_contain_text("Journey-Ada won 9.00\u00a0XTS")
+        other.goto(f"{platform.url}/wallet")
+        expect(other.locator("#entries")).to_contain_text("\u22125.00\u00a0XTS")
+        assert all(url.startswith((platform.url, game.url)) for url in one.asked), "nobody else is asked for anything"
+    platform.books()
+
+
+def _as(client: PlayerClient, platform: Server, username: str) -> None:
+    """The API's session of somebody who signed up on the site."""
+    import httpx
+
+    client.username = username
+    client.http = httpx.Client(base_url=platform.url, timeout=30)
+    credentials = {"username": username, "password": PASSWORD}
+    token = client.http.post("/api/player/v1/sessions", json=credentials).json()["token"]
+    client.http.headers["Authorization"] = f"Bearer {token}"
+
+
+def test_a_game_that_refuses_is_told_of_and_the_fee_is_back(platform: Server, browser: Browser) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and not listening: connections are refused
+        refusing = platform.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
+        one, two = PlayerClient(platform.url), PlayerClient(platform.url)
+        match_id = one.create(refusing.client_id, 500, invite=[two.username])
+        with visitor(browser, locale="de-DE") as somebody:
+            page = somebody.page
+            page.goto(f"{platform.url}/log-in?next=/matches/{match_id}")
+            page.get_by_label("Benutzername").fill(two.username)
+            page.get_by_label("Passwort").fill(PASSWORD)
+            page.get_by_role("main").get_by_role("button", name="Anmelden").click()
+            page.get_by_role("button", name="Mitspielen").click()
+            one.act(match_id, "confirm")
+            page.get_by_role("button", name="Bestätigen und 5,00\u00a0XTS bezahlen").click()
+            expect(page.get_by_text("Das Spiel hat das Match nicht angenommen.")).to_be_visible(timeout=15_000)
+            expect(page.get_by_text("Jeder bezahlte Einsatz ging ganz zurück.")).to_be_visible()
+            expect(page.locator("#balance")).to_have_text("100,00\u00a0XTS")
+    assert one.available() == two.available() == 10_000
+
+
+def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player = PlayerClient(platform.url)
+    friend = PlayerClient(platform.url)
+    with visitor(browser) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/new?game={game.game_id}")
+        page.get_by_label("Entry fee for each player").fill("7.50")
+        page.get_by_label("Invite").fill(friend.username)
+        page.get_by_label("Public").check()
+        session = page.context.cookies()
+        token = next(each["value"] for each in session if each["name"] == "oklp_player")
+        ended = player.http.delete("/api/player/v1/sessions/current", headers={"Authorization": f"Bearer {token}"})
+        assert ended.status_code == 204
+        page.get_by_role("button", name="Make the match").click()
+        expect(page.get_by_text("your form comes back as you left it")).to_be_visible()
+        page.get_by_label("Username").fill(player.username)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("main").get_by_role("button", name="Log in").click()
+        expect(page.get_by_label("Entry fee for each player")).to_have_value("7.50")
+        expect(page.get_by_label("Invite")).to_have_value(friend.username)
+        expect(page.get_by_label("Public")).to_be_checked()
+        page.get_by_role("button", name="Make the match").click()
+        expect(page.locator("#roster")).to_contain_text(friend.username)
+        # The refusal with which the log-in page came.
+        somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
+
+
+def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:
+    """No page over its budget, nothing that axe finds, on a phone in the dark and on a desk in the light."""
+    player, other = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = player.create(game.game_id, 500, invite=[other.username])
+    open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style"]
+    own = ["/games", f"/games/{game.game_id}", "/matches", "/matches?show=open", f"/matches/{match_id}", "/matches/new",
+           "/wallet", "/settings"]  # fmt: skip
+    for options in ({"color_scheme": "light"}, PHONE):
+        with visitor(browser, **options) as somebody:
+            for path in open_to_all:
+                _check(somebody.page, platform.url + path)
+            log_in(somebody.page, platform.url, player.username)
+            for path in own:
+                _check(somebody.page, platform.url + path)
+
+
+def _check(page: Page, url: str) -> None:
+    page.goto(url)
+    sizes: list[int] = page.evaluate(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+        ".filter((each) => !each.name.endsWith('/live')).map((each) => each.transferSize)"
+    )
+    assert sum(sizes) < MOST_BYTES, (url, sizes)
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
+    wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    assert not wide, f"{url} is wider than the window"
+
+
+def test_without_javascript_everything_but_live_updates_works(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player = PlayerClient(platform.url)
+    with visitor(browser, java_script_enabled=False) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/new?game={game.game_id}")
+        page.get_by_label("Entry fee for each player").fill("1")
+        page.get_by_role("button", name="Make the match").click()
+        page.get_by_role("button", name="Confirm and pay 1.00").click()
+        expect(page.get_by_role("heading", name="You are in")).to_be_visible()
+        page.get_by_role("button", name="Call the match off").click()
+        expect(page.get_by_text("The player who made it called it off.")).to_be_visible()
+        expect(page.locator("#balance")).to_have_text("100.00\u00a0XTS")
