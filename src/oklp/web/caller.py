@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from oklp.errors import Forbidden, MalformedRequest, RequestTooLarge, Unauthenticated, invalid
@@ -89,10 +90,15 @@ async def _operator(request: Request) -> Person:
     return person
 
 
+async def _here(connection: HTTPConnection) -> Context:
+    # Were it no coroutine, the framework would ask for it in another thread, at each request.
+    return context_of(connection)
+
+
 AsPlayer = Annotated[Caller, Depends(_player)]
 AsMember = Annotated[Person, Depends(_member)]
 AsOperator = Annotated[Person, Depends(_operator)]
-Here = Annotated[Context, Depends(context_of)]
+Here = Annotated[Context, Depends(_here)]
 
 
 def address_of(request: Request) -> str:
