@@ -10,10 +10,10 @@ import pytest
 
 from oklp.check.launch import Visitor, leaks
 from oklp.check.platform import Platform, locked
-from oklp.check.processes import words
 from oklp.check.proxy import Proxy
 from oklp.check.wire import CheckError, Issuer
 from oklp.errors import Unauthenticated
+from oklp.processes import ProcessError, words
 from oklp.signing import SigningKey, VerifyingKeys, generate_key
 
 KEYS = (SigningKey(generate_key()), SigningKey(generate_key()))
@@ -78,7 +78,7 @@ def test_a_secret_in_a_module_that_a_script_imports_is_found() -> None:
 def test_a_value_stays_one_word_of_a_command() -> None:
     assert words("play --url={launch_url} 'a b'", {"launch_url": "x'; rm y"}) == ["play", "--url=x'; rm y", "a b"]
     for command in ("", "play 'unclosed"):
-        with pytest.raises(CheckError):
+        with pytest.raises(ProcessError):
             words(command, {})
 
 

@@ -11,7 +11,6 @@ probes.py      webhooks that are to be refused
 launch.py      the launch page, as a browser meets it
 grade.py       from results and tokens to verdicts
 studio.py      the studio's server, and players that are commands
-processes.py   processes that do not outlive the check
 reference.py   the built-in game
 output.py      table, JSON, JUnit XML, HTML
 """

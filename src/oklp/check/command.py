@@ -18,12 +18,12 @@ from rich.markup import escape
 
 from oklp.check import output
 from oklp.check.platform import CONFIG_NAME, Platform, TemplateRefused
-from oklp.check.processes import free_port
 from oklp.check.report import INCOMPLETE, Report
 from oklp.check.run import Subject, check_game, refused_template
 from oklp.check.studio import StudioServer, command_player, serving
 from oklp.check.wire import CheckError, quoted
 from oklp.contract import LaunchTemplates
+from oklp.processes import ProcessError, free_port
 
 __all__ = ["Options", "StudioServer", "main", "run"]
 
@@ -71,7 +71,7 @@ def main(options: Options, out: Console | None = None, err: Console | None = Non
             (options.html_file, output.to_html),
         ):
             output.write(path, make, report)
-    except CheckError as error:
+    except ProcessError as error:
         err.print(f"[red]oklp check:[/] {escape(str(error))}", highlight=False)
         for line in error.lines:
             err.print(f"  {escape(line)}", highlight=False)
@@ -93,7 +93,7 @@ def _steps(err: Console) -> Callable[[str], None]:
 
 
 async def run(options: Options, step: Callable[[str], None] = lambda text: None) -> Report:
-    """The report of a check. Raises CheckError when it cannot be run."""
+    """The report of a check. Raises ProcessError, CheckError for one, when it cannot be run."""
     about_a_game = options.launch_urls.browser or options.bot_command or options.server.start_command
     if options.webhook_url is None and about_a_game:
         raise CheckError("Which game? Give its match info webhook URL.")
@@ -112,7 +112,7 @@ async def run(options: Options, step: Callable[[str], None] = lambda text: None)
             async with serving(server, game, folder) as running:
                 try:
                     report = await check_game(platform, subject, game, step)
-                except CheckError:
+                except ProcessError:
                     running.check_alive()  # that the server has ended is the better reason
                     raise
                 if running.child is None or running.child.status is None:

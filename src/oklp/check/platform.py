@@ -18,10 +18,10 @@ import httpx
 from pydantic import ValidationError
 
 from oklp import contract, person
-from oklp.check.processes import Child, free_port, oklp_command, start
 from oklp.check.proxy import WEBHOOK_PATH, Proxy, Registered
 from oklp.check.wire import CheckError, Issuer
 from oklp.person import why
+from oklp.processes import Child, free_port, oklp_command, start
 from oklp.signing import SigningKey, UnusableKey, generate_key
 
 START_SECONDS: Final = 60.0
@@ -123,7 +123,7 @@ class Platform:
         raise CheckError("No port is free for the throw-away platform.")
 
     def check_alive(self) -> None:
-        """Raises CheckError when the platform has ended by itself."""
+        """Raises ProcessError when the platform has ended by itself."""
         if self._child is not None and self._child.status is not None:
             raise self._child.death()
 

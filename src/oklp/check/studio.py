@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from oklp.check.platform import CONFIG_NAME, write_config
-from oklp.check.processes import Child, start, words
 from oklp.check.proxy import Registered
 from oklp.check.run import PlayFunction, Seat
 from oklp.check.wire import CheckError, quoted
+from oklp.processes import Child, start, words
 from oklp.sdk.config import CONFIG_VARIABLE
 
 POLL_SECONDS: Final = 0.05
@@ -48,14 +48,14 @@ class Running:
     child: Child | None = None
 
     def check_alive(self) -> None:
-        """Raises CheckError when it has ended by itself."""
+        """Raises ProcessError when it has ended by itself."""
         if self.child is not None and self.child.status is not None:
             raise self.child.death()
 
 
 @asynccontextmanager
 async def serving(server: StudioServer, game: Registered, folder: Path) -> AsyncIterator[Running]:
-    """The studio's server with the game's configuration. Raises CheckError when it does not come up."""
+    """The studio's server with the game's configuration. Raises ProcessError when it does not come up."""
     path = (server.write_config or folder / CONFIG_NAME).absolute()
     write_config(game.config, path)
     env = {**os.environ, CONFIG_VARIABLE: str(path)}
@@ -146,6 +146,6 @@ class CommandPlayer:
 
 
 def command_player(command: str, folder: Path) -> PlayFunction:
-    """Raises CheckError when the command cannot be read."""
+    """Raises ProcessError when the command cannot be read."""
     words(command, {})
     return CommandPlayer(command, folder)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from oklp.contract import Authentication
+from oklp.processes import ProcessError
 from oklp.signing import (
     WEBHOOK_ID,
     WEBHOOK_SIGNATURE,
@@ -29,12 +30,8 @@ LONGEST_QUOTE: Final = 160
 _JWT: Final = re.compile(r"eyJ[\w-]{8,}\.[\w-]*\.?[\w-]*")
 
 
-class CheckError(Exception):
-    """The check cannot be run; the message says why, `lines` are the end of a log that shows it."""
-
-    def __init__(self, message: str, lines: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.lines = tuple(lines)
+class CheckError(ProcessError):
+    """The check cannot be run, be it for a process or for anything else."""
 
 
 @dataclass(frozen=True, slots=True)

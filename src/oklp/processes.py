@@ -1,4 +1,4 @@
-"""Processes of a check: the throw-away platform, the studio's server, players. None outlives the check."""
+"""Processes that a command starts, `oklp serve` among them: none outlives the command."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-
-from oklp.check.wire import CheckError
 
 STOP_SECONDS: Final = 15.0
 LAST_LINES: Final = 15
 _PR_SET_PDEATHSIG: Final = 1
 
 
+class ProcessError(Exception):
+    """A process cannot be started, or has ended; the message says why, `lines` are the end of a log that shows it."""
+
+    def __init__(self, message: str, lines: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
+
+
 class Child:
-    """A process in a group of its own, so that what it started itself ends with it. Its output is in `log`."""
+    """A process in a session of its own, so that what it started itself ends with it. Its output is in `log`."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
@@ -41,31 +47,34 @@ class Child:
         except TimeoutError:
             return None
 
-    async def stop(self) -> None:
+    async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGTERM, some time, SIGKILL, each for the whole group."""
         if self.status is None:
             self._signal(signal.SIGTERM)
-            await self.wait(STOP_SECONDS)
-        # The group may have members left, also when its leader has ended in good order.
+            await self.wait(seconds)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL for the whole group: it may have members left, also when its leader has ended in good order."""
         self._signal(signal.SIGKILL)
         await self._process.wait()
 
     def last_lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
 
-    def death(self) -> CheckError:
+    def death(self) -> ProcessError:
         status = self.status or 0
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return CheckError(f"The {self.name} {how}. Its last lines:", self.last_lines())
+        return ProcessError(f"The {self.name} {how}. Its last lines:", self.last_lines())
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
-async def start(name: str, command: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
-    """Start a command, with its output in `log`. Raises CheckError when there is no such program."""
-    with log.open("wb") as output:
+async def start(name: str, command: Sequence[str], log: Path, env: Mapping[str, str], *, append: bool = False) -> Child:
+    """Start a command, with its output in `log`. Raises ProcessError when there is no such program."""
+    with log.open("ab" if append else "wb") as output:
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -73,11 +82,11 @@ async def start(name: str, command: Sequence[str], log: Path, env: Mapping[str, 
                 stdout=output,
                 stderr=output,
                 env=dict(env),
-                process_group=0,
+                start_new_session=True,
                 preexec_fn=_end_with_parent(os.getpid()),
             )
         except OSError as error:
-            raise CheckError(f"The {name} cannot be started: {command[0]}: {error.strerror}") from error
+            raise ProcessError(f"The {name} cannot be started: {command[0]}: {error.strerror}") from error
     return Child(name, process, log)
 
 
@@ -86,9 +95,9 @@ def words(command: str, values: Mapping[str, str]) -> list[str]:
     try:
         split = shlex.split(command)
     except ValueError as error:
-        raise CheckError(f"The command {command!r} cannot be read: {error}") from error
+        raise ProcessError(f"The command {command!r} cannot be read: {error}") from error
     if not split:
-        raise CheckError("A command is empty.")
+        raise ProcessError("A command is empty.")
     for name, value in values.items():
         split = [word.replace(f"{{{name}}}", value) for word in split]
     return split
