@@ -29,8 +29,8 @@ check: setup-dev ## lint, formatting, types, import rules, documentation
 bench: setup-dev ## measure each database beside its own limit; writes bench/results/
 	.venv/bin/python -m bench $(ARGS)
 
-soak: setup-dev ## the long runs: kill -9 under load, a hundred times
-	.venv/bin/python -m pytest -m soak --timeout 7200 $(ARGS)
+soak: setup-dev ## the long runs: kill -9 under load a hundred times, 100,000 simulated matches
+	.venv/bin/python -m pytest -m soak --timeout 21600 $(ARGS)
 
 docs: setup-dev ## write the generated pages of docs/ again
 	.venv/bin/python scripts/gen_docs.py

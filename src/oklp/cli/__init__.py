@@ -10,7 +10,7 @@ import sys
 try:
     import typer
 
-    from oklp.cli import faults, kit, registering, server, studio
+    from oklp.cli import faults, kit, registering, server, simulation, studio
 except ModuleNotFoundError as missing:
     sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
 
@@ -32,6 +32,7 @@ def _group(name: str, about: str) -> typer.Typer:
 app.command()(server.serve)
 app.command()(kit.demo)
 app.command()(kit.check)
+app.command()(simulation.simulate)
 app.command()(studio.login)
 app.command()(studio.logout)
 app.command()(studio.whoami)
