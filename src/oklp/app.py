@@ -30,7 +30,7 @@ from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage.engine import Database, inspect_database, migrate
 from oklp.storage.presence import Presence, announce
-from oklp.web import game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
+from oklp.web import calls, game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
 from oklp.web.limits import RequestLimit
@@ -125,7 +125,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     )
     app.state.settings = settings
     app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes(), *page_routes])
-    for module in (game_api, player_api, studio_api, listeners, operator_api):
+    for module in (game_api, player_api, studio_api, listeners, calls, operator_api):
         app.include_router(module.router)
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
@@ -189,7 +189,7 @@ async def running(
         tell_replaced(await db.write(auth.prepare, settings, vault, generate_key, clock(), presence.alone))
         context = await Context.open(settings, db, vault, clock, pool)
         app.state.context = context
-        worker = Worker(settings, db, vault, clock, lambda: context.keys, lambda: context.armed)
+        worker = Worker(settings, db, vault, clock, lambda: context.keys, lambda: context.armed, context.book)
         loop = asyncio.get_running_loop()
         stale_keys, stale_games, stale_faults = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -199,6 +199,8 @@ async def running(
                 context.hub.wake()
             if "listeners" in topics:
                 context.listeners.ring()
+            if "calls" in topics:
+                context.calls.ring()
             if "keys" in topics:
                 stale_keys.set()
             if "games" in topics:

@@ -766,6 +766,31 @@ class FaultList(Wire):
     faults: list[Fault]
 
 
+class ApiCall(Wire):
+    """One line of a game's log: a call of the API, a delivery to the game, or how many calls were left out.
+
+    `path` is without its query; of a delivery it is the URL. `code` and `detail` say why it was refused or failed.
+    """
+
+    id: str
+    at: datetime
+    kind: Literal["call", "delivery", "left-out"]
+    method: str
+    path: str
+    status: int | None
+    duration_ms: float
+    request_id: str | None
+    delivery_id: str | None
+    match_id: str | None
+    code: str | None
+    detail: str | None
+
+
+class ApiCallPage(Wire):
+    calls: list[ApiCall]
+    next_cursor: str | None = None
+
+
 class StudioMatchPage(Wire):
     matches: list[Match]
     next_cursor: str | None = None

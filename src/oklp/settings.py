@@ -68,6 +68,13 @@ class Settings(BaseSettings):
         default=7 * 24 * 3600,
         description="How far back `Last-Event-ID` can resume.",
     )
+    call_log_per_second: int = Field(
+        default=50,
+        ge=0,
+        le=1_000,
+        description="Calls of one game that a process notes for `oklp logs tail`; of more the number alone. 0: none.",
+    )
+    call_log_seconds: Seconds = Field(default=24 * 3600, description="How long the log of a game's calls is kept.")
     login_failures: int = Field(default=10, ge=1, description="Failed log-ins for one name within the window.")
     login_window_seconds: Seconds = Field(default=300, description="The window in which failed log-ins are counted.")
     minimum_age_years: int = Field(default=18, ge=0, le=120, description="Youngest age at which a player may sign up.")

@@ -19,8 +19,9 @@ from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
 from oklp.relay import Relay
 from oklp.sender import Exchange, Outgoing, WebhookSender
-from oklp.services import auth, faults, housekeeping, matches, results, starting
+from oklp.services import auth, calls, faults, housekeeping, matches, results, starting
 from oklp.services.auth import KeyRing
+from oklp.services.calls import CallBook, Noted
 from oklp.services.faults import Armed, Stroke
 from oklp.services.vault import Vault
 from oklp.services.webhooks import Reply, Sending
@@ -32,6 +33,7 @@ log = get_logger(__name__)
 LOOK_SECONDS = 1.0
 SWEEP_LIMIT = 200
 HOUSEKEEPING_SECONDS = 60.0
+CALLS_SECONDS = 1.0
 RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 # Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
 CUT_SECONDS = 1.0
@@ -50,6 +52,7 @@ class Worker:
         clock: Callable[[], int],
         keys: Callable[[], KeyRing],
         armed: Callable[[], Armed],
+        book: CallBook,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -57,6 +60,7 @@ class Worker:
         self._clock = clock
         self._keys = keys
         self._armed = armed
+        self._book = book
         self._sender = WebhookSender(
             timeout_seconds=settings.webhook_timeout_seconds,
             allow_loopback=settings.sandbox,
@@ -72,6 +76,7 @@ class Worker:
         self._cut = False
         self._follower: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._clerk: asyncio.Task[None] | None = None
 
     # --- life ---
 
@@ -82,6 +87,7 @@ class Worker:
             await self._db.write(starting.lapse, self._settings, self._clock(), self._db.node, 10_000)
         self._follower = asyncio.create_task(self._follow())
         self._keeper = asyncio.create_task(self._keep_house())
+        self._clerk = asyncio.create_task(self._keep_calls())
 
     async def stop(self, until: float) -> None:
         """Take nothing more on, and let what is on the wire come back until then, a time of the loop's clock.
@@ -102,6 +108,8 @@ class Worker:
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._ended(self._clerk, 0)
+        await self._write_calls()
 
     @staticmethod
     async def _ended(task: asyncio.Task[None] | None, until: float) -> None:
@@ -183,6 +191,23 @@ class Worker:
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
+    async def _keep_calls(self) -> None:
+        while True:
+            await asyncio.sleep(CALLS_SECONDS)
+            await self._write_calls()
+
+    async def _write_calls(self) -> None:
+        """Write down what was noted; a database that is away costs those lines, and no call."""
+        noted, left_out = self._book.take()
+        if not noted and not left_out:
+            return
+        try:
+            await self._db.write(calls.keep, noted, left_out, self._clock())
+        except OklpError as refusal:
+            log.warning("calls_not_kept", detail=refusal.detail)
+        except Exception:
+            log.exception("calls_not_kept")
+
     # --- sending ---
 
     def _send_soon(self, sending: Sending) -> None:
@@ -261,6 +286,7 @@ class Worker:
                 await asyncio.sleep(pause)
         outcome = "delivered" if exchange.error is None else "failed"
         observe_delivery(sending.event, outcome, exchange.duration_ms / 1000)
+        self._note(sending, recorded.match_id, outgoing, exchange)
         log.info(
             "webhook",
             event_type=sending.event,
@@ -274,3 +300,20 @@ class Worker:
             aborted=recorded.failed is not None,
             **({} if stroke is None else {"fault": stroke.kind}),
         )
+
+    def _note(self, sending: Sending, match_id: str | None, outgoing: Outgoing, exchange: Exchange) -> None:
+        if self._book.has_room(sending.game_id):
+            self._book.note(
+                Noted(
+                    sending.game_id,
+                    self._clock(),
+                    calls.DELIVERY,
+                    sending.method,
+                    exchange.url or outgoing.url,
+                    exchange.status,
+                    exchange.duration_ms * 1_000,
+                    sending.delivery_id,
+                    match_id=match_id,
+                    detail=exchange.error,
+                )
+            )

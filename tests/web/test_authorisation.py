@@ -471,6 +471,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_OWN_GAME}/faults"): studio(200, _known_game, others=404),
     ("DELETE", f"{_OWN_GAME}/faults"): studio(204, _known_game, least=DEVELOPER, others=404),
     ("DELETE", f"{_OWN_GAME}/faults/{{fault_id}}"): studio(204, _of_fault, least=DEVELOPER, others=404),
+    ("GET", f"{_OWN_GAME}/calls"): studio(200, _known_game, others=404),
+    ("GET", f"{_OWN_GAME}/calls/events"): studio(
+        422,
+        lambda world: Call({"game_id": world.new_game()}, headers={"Last-Event-ID": "none of ours"}),
+        others=404,
+    ),
     # This stream would not end either: who may listen is told that somebody else does.
     ("GET", f"{_OWN_GAME}/listen"): studio(
         409,

@@ -144,3 +144,20 @@ def deliveries_resend(
     from oklp.tools import command
 
     raise typer.Exit(run(command.resend(url, delivery_id, wait, as_json, out)))
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+def logs_tail(
+    game: Game = "",
+    lines: Annotated[int, typer.Option(min=0, max=200, help="Of what is there already, so many first.")] = 10,
+    follow: Annotated[bool, typer.Option(help="Go on with what comes; Ctrl-C ends it.")] = True,
+    failed: Annotated[bool, typer.Option("--failed", help="What was refused or not delivered, alone.")] = False,
+    as_json: AsJson = False,
+    url: PlatformUrl = "",
+) -> None:
+    """A game's calls of the API and the deliveries to it: status, duration, and why something was refused."""
+    from oklp.tools import command
+
+    run(command.tail(url, game, lines, follow, failed, as_json, out, err))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from oklp.domain import matches as rules
 from oklp.services import listening
 from oklp.settings import Settings
-from oklp.storage import events, games, ledger, matches, relays, webhooks
+from oklp.storage import calls, events, games, ledger, matches, relays, webhooks
 from oklp.storage.engine import Tx
 
 
@@ -43,6 +43,7 @@ def sweep(tx: Tx, settings: Settings, now: int) -> None:
         events_before=now - settings.event_retention_seconds * 1000,
         now=now,
     )
+    calls.sweep(tx, now - settings.call_log_seconds * 1000)
     relays.sweep(tx, now - listening.KEPT_MS)
 
 

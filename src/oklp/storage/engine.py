@@ -41,7 +41,7 @@ Listener = Callable[[set[str], Sequence[Any]], None]
 
 CHANNEL = "oklp"
 POLL_SECONDS = 0.1
-TOPICS = frozenset({"answers", "deliveries", "events", "faults", "games", "keys", "listeners"})
+TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners"})
 
 
 class SilentObserver:

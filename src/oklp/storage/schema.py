@@ -473,6 +473,27 @@ relays = sa.Table(
     sa.Index("ix_relays_game", "game_id"),
 )
 
+calls = sa.Table(
+    "calls",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("tx_number", Int, nullable=False),
+    sa.Column("at", Int, nullable=False, index=True),
+    sa.Column("game_id", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("method", Text, nullable=False),
+    sa.Column("path", Text, nullable=False),
+    sa.Column("status", Int),
+    sa.Column("duration_us", Int, nullable=False),
+    sa.Column("reference", Text, nullable=False),  # of a call its request's id, of a delivery its own
+    sa.Column("match_id", Text),
+    sa.Column("code", Text),
+    sa.Column("detail", Text),
+    _one_of("kind", "call", "delivery", "left-out"),
+    sa.Index("ix_calls_game", "game_id", "tx_number", "id"),
+    sqlite_autoincrement=True,
+)
+
 events = sa.Table(
     "events",
     metadata,

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from oklp import contract
-from oklp.tools import deliveries, show
+from oklp.tools import deliveries, logs, show
 from oklp.tools.deliveries import Filter
 from oklp.tools.listen import Listener, Options
 from oklp.tools.screen import JsonLines, Lines
@@ -87,6 +87,32 @@ async def shown(url: str, delivery_id: str, as_json: bool, out: Console) -> None
         _write(out, found.model_dump(mode="json"))
     else:
         show.detail(out, found)
+
+
+async def tail(
+    url: str, game_id: str, lines: int, follow: bool, failed: bool, as_json: bool, out: Console, err: Console
+) -> None:
+    def shown(call: contract.ApiCall) -> None:
+        if as_json:
+            _write(out, call.model_dump(mode="json"))
+            out.file.flush()
+        else:
+            logs.line(out, call)
+
+    async def following() -> None:
+        calls = logs.tail(studio, game_id, lines, lambda text: say(err, (f"… {text}", "dim")))
+        async with contextlib.aclosing(calls):
+            async for call in calls:
+                if not failed or logs.has_failed(call):
+                    shown(call)
+
+    async with connected(url) as studio:
+        game_id = await the_game(studio, game_id)
+        if follow:
+            await until_stopped(following())
+        else:
+            for call in await logs.last(studio, game_id, max(lines, 1), failed):
+                shown(call)
 
 
 def _write(out: Console, value: Any) -> None:

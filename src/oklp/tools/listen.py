@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from oklp import contract
 from oklp.tools.events import ServerEvent
 from oklp.tools.login import ToolError
-from oklp.tools.streams import follow
+from oklp.tools.streams import NOT_UNDERSTOOD, follow
 from oklp.tools.studio import StudioMember
 
 FORWARDS_AT_ONCE: Final = 64
@@ -134,7 +134,7 @@ class Listener:
         finally:
             await self._leave()
 
-    def _params(self, again: bool, _last_id: str | None) -> Mapping[str, Any]:
+    def _params(self, again: bool) -> Mapping[str, Any]:
         return {"listener": self._id, "resume": "true" if again else "false"}
 
     async def _leave(self) -> None:
@@ -164,7 +164,7 @@ class Listener:
                     by = Replaced.model_validate_json(event.data).by
                     raise ToolError(f"{by} listens to {self._options.game_id} now; this listener has ended.")
         except ValidationError as error:
-            raise ToolError("The platform sends something else than this version of oklp understands.") from error
+            raise ToolError(NOT_UNDERSTOOD) from error
 
     def _ready(self, data: str) -> None:
         ready = Ready.model_validate_json(data)
@@ -172,6 +172,8 @@ class Listener:
         if target != self._target or not self._known:
             self._target = target
             self._screen.ready(self._options.game_id, target)
+            if ready.webhook_url is None:
+                self._screen.notice("This game has no webhook URL: it asks for its matches, and is sent nothing.")
 
     def _is_new(self, delivery: Missed, missed: bool) -> bool:
         key = (delivery.delivery_id, delivery.attempt, delivery.copy_number, missed)

@@ -14,20 +14,22 @@ from oklp.tools.studio import StudioMember
 
 # The server is heard of at least every few seconds; a connection that is silent for longer is dead.
 SILENCE_SECONDS: Final = 20.0
+NOT_UNDERSTOOD: Final = "The platform sends something else than this version of oklp understands."
 PAUSES_SECONDS: Final = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
 
 Notice = Callable[[str], None]
 
 
 async def follow(
-    studio: StudioMember, path: str, params: Callable[[bool, str | None], Mapping[str, Any]], notice: Notice
+    studio: StudioMember, path: str, params: Callable[[bool], Mapping[str, Any]], notice: Notice
 ) -> AsyncGenerator[ServerEvent, None]:
     """Events of one stream after the other, until the platform refuses one (ToolError) or the caller has had enough.
 
-    `params` makes a request's from whether it is a later one, and the last event's id. `notice` is told in words of
-    cuts and of what came after; a platform that does not answer at first is a ToolError.
+    `params` makes a request's from whether it is a later one, which has the last event's id as well. `notice`
+    is told in words of cuts and of what came after; a platform that does not answer at first is a ToolError.
     """
     last_id: str | None = None
+    accept = {"accept": "text/event-stream", "cache-control": "no-store"}
     again = cut = False
     tries = 0
     while True:
@@ -36,8 +38,8 @@ async def follow(
             async with studio.http.stream(
                 "GET",
                 studio.base + path,
-                params=params(again, last_id),
-                headers={**studio.headers, "accept": "text/event-stream", "cache-control": "no-store"},
+                params=params(again),
+                headers={**studio.headers, **accept, **({} if last_id is None else {"last-event-id": last_id})},
                 timeout=httpx.Timeout(SILENCE_SECONDS, connect=SILENCE_SECONDS / 2),
             ) as answer:
                 if answer.status_code >= 500:

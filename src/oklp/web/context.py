@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from oklp.contract import SCOPE
 from oklp.services import auth, faults
 from oklp.services.auth import KeyRing
+from oklp.services.calls import CallBook
 from oklp.services.faults import Armed
 from oklp.services.games import origins_of_browsers
 from oklp.services.vault import Vault
@@ -44,7 +45,9 @@ class Context:
     tokens: VerifiedTokens
     hub: Hub
     signer: Signer
+    book: CallBook
     listeners: Bell = field(default_factory=Bell)
+    calls: Bell = field(default_factory=Bell)
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
     armed: Armed = field(default_factory=dict)  # injected faults; empty in production
 
@@ -60,7 +63,8 @@ class Context:
             scope=SCOPE,
             leeway_seconds=LEEWAY_SECONDS,
         )
-        context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings), Signer())
+        book = CallBook(settings.call_log_per_second)
+        context = cls(settings, db, vault, clock, pool, keys, tokens, Hub(db, settings), Signer(), book)
         await context.reload_games()
         if settings.sandbox:
             await context.reload_faults()
@@ -84,6 +88,7 @@ class Context:
         """The server is shutting down: clients of streams resume elsewhere."""
         self.hub.close()
         self.listeners.close()
+        self.calls.close()
 
     async def in_pool(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a slow sum (a password hash, a key) off the event loop."""

@@ -23,7 +23,7 @@ from oklp.errors import InvariantBroken, OklpError, Unauthenticated
 from oklp.services import auth
 from oklp.services.auth import ClientLogin
 from oklp.web import faults
-from oklp.web.caller import form_fields
+from oklp.web.caller import GAME, form_fields
 from oklp.web.context import Asked, Context, context_behind
 from oklp.web.problems import NO_STORE, oauth_answer, oauth_problem
 
@@ -102,11 +102,14 @@ async def _client(request: Asked, context: Context, form: dict[str, str]) -> str
     refused = OAuthError("invalid_client", "Invalid client or client credentials.", 401, basic=basic)
     if not secret or _CLIENT_ID.fullmatch(client_id) is None:
         raise refused
+    if context.settings.sandbox:
+        request.scope[GAME] = client_id
     question = ClientLogin(client_id, signing.hash_token(secret), context.clock())
     try:
-        return await context.db.read_set(auth.authenticate_clients, question)
+        request.scope[GAME] = await context.db.read_set(auth.authenticate_clients, question)
     except Unauthenticated:
         raise refused from None
+    return client_id
 
 
 @_oauth

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp.observability import begin_request, observe_http
-from oklp.web.caller import too_large
-from oklp.web.context import Asked
+from oklp.services.calls import CALL, Noted
+from oklp.web.caller import GAME, too_large
+from oklp.web.context import Asked, Context
 from oklp.web.problems import refused
 
 Scope = MutableMapping[str, Any]
@@ -37,9 +38,12 @@ class Observed:
         request_id = begin_request(offered).encode()
         started = time.perf_counter()
         status = 500
+        said: bytes | None = None
 
         async def observed(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, said
+            if status >= 400 and said is None and message["type"] == "http.response.body":
+                said = message.get("body", b"")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id), NO_SNIFF]
@@ -53,7 +57,23 @@ class Observed:
         finally:
             route = scope.get("route")
             path = getattr(route, "path", None) or "(none)"
-            observe_http(path, scope["method"], status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            observe_http(path, scope["method"], status, seconds)
+            note(scope["app"].state, scope, status, seconds, request_id, said)
+
+
+def note(
+    state: Any, scope: Scope, status: int, seconds: float, request_id: bytes, said: bytes | memoryview | None
+) -> None:
+    """In the log of the game that called, if one did. `said` is the body of a refusal."""
+    game_id = scope.get(GAME)
+    if game_id is None:
+        return
+    context: Context = state.context
+    if context.book.has_room(game_id):
+        body = bytes(said) if said is not None and status >= 400 else None
+        call = (scope["method"], scope["path"], status, round(seconds * 1e6), request_id.decode())
+        context.book.note(Noted(game_id, context.clock(), CALL, *call, body=body))
 
 
 # --- the short way ---------------------------------------------------------------------------------------------------
@@ -138,6 +158,7 @@ class Shortcut:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         request_id = begin_request(headers.get("x-request-id")).encode()
         status = 500
+        said: bytes | memoryview | None = None
         try:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self._limit_bytes:
@@ -152,6 +173,7 @@ class Shortcut:
                 except Exception as error:
                     response = await self._on_error(request, error)
             status = response.status_code
+            said = response.body
             response.raw_headers += ((b"x-request-id", request_id), NO_SNIFF)
             await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
             await send({"type": "http.response.body", "body": response.body})
@@ -159,4 +181,6 @@ class Shortcut:
             status = CUT
             raise
         finally:
-            observe_http(found.template, scope["method"], status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            observe_http(found.template, scope["method"], status, seconds)
+            note(self._app.state, scope, status, seconds, request_id, said)
