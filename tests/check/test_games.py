@@ -1,81 +1,70 @@
-"""`oklp check` passes the reference games, by the very command of their READMEs."""
+"""`oklp check` passes the reference games and what `oklp new-game` writes, by the very commands of their READMEs."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from oklp import new_game
 from oklp.check.catalogue import CHECKS
-from oklp.check.report import Report
+from oklp.check.report import Report, Verdict
 from tests.check.conftest import ROOT
+from tests.games.shell import installed
 from tests.harness import free_port
 
-GAMES = ROOT / "games"
-# What an installation puts on the path, here from the sources.
-PROGRAMS = {
-    "high-bid": "-m high_bid",
-    "high-bid-bot": "-m high_bid.bot",
-    "oklp": "-m oklp.cli",
-    "python": "",
-    "reversi": "-m reversi",
-    "reversi-bot": "-m reversi.bot",
-    "tile-rush": "-m tile_rush",
-    "tile-rush-bot": "-m tile_rush.bot",
-}
+NO_RANKS: dict[str, Verdict] = {"result.ranking": "not-applicable", "result.scores": "not-applicable"}
 
 
-def programs(folder: Path) -> dict[str, str]:
-    """The environment of a shell that has the games and the platform installed."""
-    folder.mkdir()
-    for name, module in PROGRAMS.items():
-        path = folder / name
-        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n', encoding="utf-8")
-        path.chmod(0o755)
-    sources = [ROOT / "src", *(GAMES / name for name in ("high_bid", "reversi", "tile_rush"))]
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OKLP_")},
-        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join(map(str, sources)),
-        "TMPDIR": str(folder.parent),
-    }
-
-
-def command(game: str, report: Path) -> str:
+def command(readme: Path, report: Path) -> str:
     """The README's, at a port that is free and with a report that a test can read."""
-    readme = (GAMES / game / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```sh\n(oklp check .*?)\n```$", readme, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(oklp check .*?)\n```$", readme.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = blocks
     ports = set(re.findall(r"\b9[01]00\b", block))
     assert len(ports) == 1
     return f"{block.replace(ports.pop(), str(free_port()))} --json {report}"
 
 
-def test_the_reference_games_pass_by_the_command_of_their_readmes(tmp_path: Path) -> None:
-    """All at once: most of a check is waiting."""
-    env = programs(tmp_path / "bin")
+def check(folder: Path, games: Mapping[Path, str], *, at: Path) -> dict[str, dict[str, Verdict]]:
+    """Every verdict but "pass", by the folder's name. All at once: most of a check is waiting."""
+    env = installed(folder / "bin", games)
+    found: dict[str, dict[str, Verdict]] = {}
     with ExitStack() as stack:
         running = {}
-        for game in ("tile_rush", "reversi", "high_bid"):
-            running[game] = subprocess.Popen(
-                ["sh", "-c", f"exec {command(game, tmp_path / f'{game}.json')}"],
-                cwd=ROOT,
+        for game in games:
+            report = folder / f"{game.name}.json"
+            process = subprocess.Popen(
+                ["sh", "-c", f"exec {command(game / 'README.md', report)}"],
+                cwd=at,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            stack.callback(running[game].wait, 30)
-            stack.callback(running[game].terminate)
-        for game, process in running.items():
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            running[report] = process
+        for path, process in running.items():
             said, _ = process.communicate(timeout=200)
-            assert process.returncode == 0, f"{game}: {said}"
-            report = Report.model_validate_json((tmp_path / f"{game}.json").read_bytes())
-            assert len(report.results) == len(CHECKS)
-            other = {result.id: result.verdict for result in report.results if result.verdict != "pass"}
-            no_ranks = {"result.ranking": "not-applicable", "result.scores": "not-applicable"}
-            assert other == (no_ranks if game == "tile_rush" else {})
-            assert report.problems == []
+            assert process.returncode == 0, f"{path.stem}: {said}"
+            read = Report.model_validate_json(path.read_bytes())
+            assert len(read.results) == len(CHECKS)
+            assert read.problems == []
+            found[path.stem] = {each.id: each.verdict for each in read.results if each.verdict != "pass"}
+    return found
+
+
+def test_the_reference_games_pass(tmp_path: Path) -> None:
+    games = {ROOT / "games" / name: name for name in ("high_bid", "reversi", "tile_rush")}
+    assert check(tmp_path, games, at=ROOT) == {"high_bid": {}, "reversi": {}, "tile_rush": NO_RANKS}
+
+
+def test_new_games_pass(tmp_path: Path) -> None:
+    games = {
+        new_game.write("word-duel", tmp_path / "word-duel", "sync"): "word_duel",
+        new_game.write("word-race", tmp_path / "word-race", "async"): "word_race",
+    }
+    assert check(tmp_path, games, at=tmp_path) == {"word-duel": {}, "word-race": NO_RANKS}

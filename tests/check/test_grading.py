@@ -110,6 +110,25 @@ def test_scores_are_whole_numbers_that_fit(score: object) -> None:
     assert graded(call(body), mode="async")["result.shape"] == "fail"
 
 
+@pytest.mark.parametrize(("asked_at", "verdict"), [(3.0, "pass"), (5.0, "fail")])
+def test_in_an_asynchronous_game_a_player_may_come_after_the_others_result(asked_at: float, verdict: str) -> None:
+    """A token has to be asked about before its own player's result, whoever was reported before."""
+
+    def asked(user: str, at: float) -> GameCall:
+        info = {"match_id": MATCH, "user_id": user, "match_status": "live"}
+        answer = json.dumps({**info, "submissions_total": 1, "submissions_left": 1}).encode()
+        return GameCall("token-info", at, "g", b"{}", "token", 200, answer, "")
+
+    results = [
+        call({"match_id": MATCH, "participants": [{"id": user, "score": 1}]}, at)
+        for user, at in (("u1", 2.0), ("u2", 4.0))
+    ]
+    infos = [asked("u1", 1.0), asked("u2", asked_at)]
+    grades = Grades()
+    grade(grades, [Played(INFO, by_players=True)], Evidence("async", results, infos, (), [*infos, *results]))
+    assert grades.verdict("token.checked") == verdict
+
+
 def test_players_that_gave_up_are_not_the_games_fault() -> None:
     verdicts = graded(played=Played(INFO, by_players=True, failed=["Player 1 ended with status 1."]))
     assert verdicts["result.reported"] == "not-seen"

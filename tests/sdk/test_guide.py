@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 import oklp.sdk
+from oklp import new_game
 from oklp.sdk.randomness import JAVASCRIPT
 from scripts import bare
 from tests.harness import PlayerClient, Server, free_port, paid_match, serving
@@ -200,6 +201,23 @@ def test_a_command_says_which_extra_it_misses(python: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_a_game_is_tested_on_a_stand_in(folder: Path, python: Path) -> None:
+    run(python, folder, "-c", "from test_report import test_a_score_is_reported as test; test()")
+
+
+def test_a_bare_install_writes_a_new_game(python: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(python.parent / "oklp"), "new-game", "word-duel"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    written = new_game.write("word-duel", tmp_path / "from-the-sources")
+
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    assert files(tmp_path / "word-duel") == files(written)
+
+
 def imported(python: Path, statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, check=True)
@@ -313,7 +331,9 @@ def test_every_public_method_is_on_the_page() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("module", ["oklp.sdk", "oklp.sdk.asgi", "oklp.sdk.flask", "oklp.sdk.django"])
+@pytest.mark.parametrize(
+    "module", ["oklp.sdk", "oklp.sdk.testing", "oklp.sdk.asgi", "oklp.sdk.flask", "oklp.sdk.django"]
+)
 def test_every_public_class_and_function_says_what_it_is(module: str) -> None:
     room = importlib.import_module(module)
 

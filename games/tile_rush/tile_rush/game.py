@@ -68,6 +68,7 @@ class Game:
             self._clock.cancel()
             await asyncio.gather(self._clock, return_exceptions=True)
         await self._platform.__aexit__(kind, error, trace)
+        self.webhook.close()
         self._store.close()
 
     # --- the platform's side -----------------------------------------------------------------------------------------

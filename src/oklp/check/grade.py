@@ -281,8 +281,7 @@ def _grade_token_checked(grades: Grades, matches: Sequence[Played], seen: Eviden
         late = [
             participant.id
             for participant in match.info.participants
-            if asked.get((match.match_id, participant.id), float("inf")) > calls[0].at
-            and (seen.mode == "sync" or _reports(seen, calls, participant.id))
+            if asked.get((match.match_id, participant.id), float("inf")) > _played_by(seen, calls, participant.id)
         ]
         if late:
             detail = f"Nobody asked who {len(late)} of {len(match.info.participants)} players are before their result."
@@ -296,8 +295,12 @@ def _grade_token_checked(grades: Grades, matches: Sequence[Played], seen: Eviden
             grades.give("token.checked", "not-seen", "Nobody played who has a match-token: give --bot-command.")
 
 
-def _reports(seen: Evidence, calls: Sequence[GameCall], user_id: str) -> bool:
-    return any(key[1] == user_id for call in calls for key in keys_of(seen.mode, call))
+def _played_by(seen: Evidence, calls: Sequence[GameCall], user_id: str) -> float:
+    """When a player had played for certain: when the first result came that has them in it, or never. In an
+    asynchronous game others may long have been reported when this one comes.
+    """
+    own = (call.at for call in calls if any(key[1] == user_id for key in keys_of(seen.mode, call)))
+    return calls[0].at if seen.mode == "sync" else next(own, float("inf"))
 
 
 def _grade_tokens(grades: Grades, seen: Evidence) -> None:

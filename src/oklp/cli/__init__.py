@@ -12,6 +12,10 @@ try:
 
     from oklp.cli import faults, kit, registering, server, simulation, studio
 except ModuleNotFoundError as missing:
+    if sys.argv[1:2] == ["new-game"]:  # what a game server with a bare install can do with
+        from oklp.new_game import bare
+
+        sys.exit(bare(sys.argv[2:]))
     sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
 
 app = typer.Typer(
@@ -33,6 +37,7 @@ app.command()(server.serve)
 app.command()(kit.demo)
 app.command()(kit.check)
 app.command()(simulation.simulate)
+app.command("new-game")(kit.new_game)
 app.command()(studio.login)
 app.command()(studio.logout)
 app.command()(studio.whoami)

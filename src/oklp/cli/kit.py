@@ -1,4 +1,4 @@
-"""`demo` and `check`: what they do is loaded when they are asked for; a server has no use for it."""
+"""`demo`, `check` and `new-game`: what they do is loaded when they are asked for; a server has no use for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oklp import contract
-from oklp.cli.house import err, out, say
+from oklp.cli.house import err, fail, out, say
 from oklp.cli.studio import PlatformUrl, run, told
 
 if TYPE_CHECKING:
@@ -144,3 +144,18 @@ def _check_and_submit(options: Options, game_id: str, build: str, url: str) -> i
             made = run(conformance.submit(url, game_id, report))
             say(f"Handed in for {game_id}: report {made.report_id}.")
     return status
+
+
+def new_game(
+    name: Annotated[str, typer.Argument(help="Like word-duel: also of its command and, with _, its package.")],
+    folder: Annotated[Path | None, typer.Option("--dir", help="Folder to write; else NAME.")] = None,
+    mode: Annotated[Literal["sync", "async"], typer.Option(help="One result a match, or one a player.")] = "sync",
+) -> None:
+    """Write a small game server to start from, with its tests. A bare install has this command too."""
+    from oklp import new_game as template
+
+    try:
+        written = template.write(name, folder, mode)
+    except template.CannotWriteError as refusal:
+        fail(str(refusal))
+    say(template.next_steps(name, written, mode))

@@ -45,6 +45,10 @@ class MatchWebhook:
     def __init__(self, receiver: AsyncWebhookReceiver) -> None:
         self._receiver = receiver
 
+    def close(self) -> None:
+        """As `AsyncWebhookReceiver.close`: for the end of an application, as in its lifespan."""
+        self._receiver.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return

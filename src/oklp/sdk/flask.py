@@ -45,6 +45,10 @@ class MatchWebhook:
     def __init__(self, receiver: WebhookReceiver) -> None:
         self._receiver = receiver
 
+    def close(self) -> None:
+        """As `WebhookReceiver.close`."""
+        self._receiver.close()
+
     def __call__(self) -> Response:
         # The stream, not the whole body: what is too large is not read to its end.
         answer = self._receiver.handle(request.method, request.headers, request.stream.read(MAX_BODY_BYTES + 1))

@@ -78,7 +78,15 @@ class _Core:
 
     def __init__(self, config: ConfigSource, deliveries: DeliveryStore | None, verifier: Verifier | None) -> None:
         self._verifier = verifier if verifier is not None else WebhookVerifier(config)
+        self._is_own = verifier is None
         self._deliveries = deliveries if deliveries is not None else MemoryDeliveries()
+
+    def close(self) -> None:
+        """Closes the connection by which the platform's keys are fetched. What was given to the receiver is the
+        caller's to close.
+        """
+        if self._is_own and isinstance(self._verifier, WebhookVerifier):
+            self._verifier.close()
 
     def _verified(self, method: str, headers: Headers, body: bytes) -> tuple[WebhookEvent, str]:
         """The event and the name of its delivery. Raises OklpError."""

@@ -1,0 +1,130 @@
+"""`oklp new-game`: a small game server to start from, written out from `oklp/template`.
+
+The template is a real project by the name of Sum Sprint: `common`, and over it the folder of the game's mode. Its own
+name, in its three spellings, is what a new game's replaces. This room needs nothing but the standard library, so that a
+bare install has the command too (`bare`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+TEMPLATE: Final = Path(__file__).parent / "template"
+LONGEST_NAME: Final = 32
+_TITLE, _SLUG, _PACKAGE, _MODE = "Sum Sprint", "sum-sprint", "sum_sprint", "__MODE__"
+# Packages that the game or its tests import: one of that name in its folder would be found in their place.
+_TAKEN: Final = frozenset({"fastapi", "hatchling", "httpx", "jinja2", "mypy", "oklp", "pydantic"}) | frozenset(
+    {"pytest", "ruff", "sandbox_match", "starlette", "tests", "uvicorn"}
+)
+
+Mode: TypeAlias = Literal["sync", "async"]
+
+
+class CannotWriteError(Exception):
+    """Why there is no new game, in a sentence."""
+
+
+def write(name: str, folder: Path | None = None, mode: Mode = "sync") -> Path:
+    """Write a new game; returns its folder, which is `name` in the current one unless another is given.
+
+    Raises CannotWriteError. The folder is there whole or not at all, and one that has anything in it is left alone.
+    """
+    check_name(name)
+    target = (folder or Path(name)).resolve()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise CannotWriteError(f"{target} is there already, and is not empty.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise CannotWriteError(f"{target} cannot be written: {error.strerror}.") from error
+    try:
+        for path, content in _files(name, mode):
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_text(content, encoding="utf-8")
+        made.chmod(0o777 & ~_umask())
+        # Replaces a folder that is still empty, and nothing else.
+        made.rename(target)
+    except OSError as error:
+        raise CannotWriteError(f"{target} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return target
+
+
+def check_name(name: str) -> None:
+    """Raises CannotWriteError for what cannot be the name of a game, a package and a command."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > LONGEST_NAME:
+        like = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:LONGEST_NAME].strip("-")
+        hint = f" Perhaps {like}?" if like and like != name else ""
+        raise CannotWriteError(
+            f"A name is like word-duel: up to {LONGEST_NAME} lower-case letters, digits and hyphens, "
+            f"a letter first.{hint}"
+        )
+    package = name.replace("-", "_")
+    if keyword.iskeyword(package) or keyword.issoftkeyword(package) or package in sys.stdlib_module_names | _TAKEN:
+        raise CannotWriteError(f"{name} is the name of something in Python already. Perhaps {name}-game?")
+
+
+def next_steps(name: str, folder: Path, mode: Mode) -> str:
+    """What to do with a new game."""
+    shown = os.path.relpath(folder)
+    return (
+        f"{name} is written: a game in mode {mode}, with its tests. Next, in a virtual environment:\n"
+        f"  cd {shown}\n"
+        "  pip install -e '.[dev]'\n"
+        "  pytest\n"
+        "README.md says how to run it in the sandbox, and how to check it with oklp check."
+    )
+
+
+def bare(argv: Sequence[str]) -> int:
+    """`oklp new-game` without the packages that the other commands need; the same arguments, the same answers."""
+    parser = argparse.ArgumentParser(prog="oklp new-game", description="Write a small game server to start from.")
+    parser.add_argument("name", metavar="NAME", help="like word-duel: also of its command and, with _, its package")
+    parser.add_argument("--dir", type=Path, default=None, help="folder to write; else NAME")
+    parser.add_argument("--mode", choices=("sync", "async"), default="sync", help="one result a match, or one a player")
+    options = parser.parse_args(argv)
+    try:
+        folder = write(options.name, options.dir, options.mode)
+    except CannotWriteError as error:
+        print(f"oklp: {error}", file=sys.stderr)
+        return 1
+    print(next_steps(options.name, folder, options.mode))
+    return 0
+
+
+def _files(name: str, mode: Mode) -> Iterator[tuple[str, str]]:
+    """Paths and contents."""
+    words = name.split("-")
+    names = {_TITLE: " ".join(word.capitalize() for word in words), _SLUG: name, _PACKAGE: "_".join(words), _MODE: mode}
+    for layer in ("common", mode):
+        for path in sorted((TEMPLATE / layer).rglob("*")):
+            relative = path.relative_to(TEMPLATE / layer)
+            # Installers compile what they find, and tools leave their caches: neither is of the template.
+            if path.is_dir() or any(part.startswith((".", "__pycache__")) for part in relative.parts):
+                continue
+            target = f".{relative}" if relative.name == "gitignore" else str(relative)
+            yield _renamed(target, names), _renamed(path.read_text(encoding="utf-8"), names)
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _umask() -> int:
+    """The only way to read it is to set it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

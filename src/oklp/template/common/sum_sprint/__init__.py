@@ -1,0 +1,1 @@
+"""Sum Sprint: a game server on the OKLP SDK."""
