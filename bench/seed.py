@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oklp import contract
-from oklp.app import check_database, open_database, wall_clock
 from oklp.domain import ledger as books
+from oklp.opening import check_database, open_database, wall_clock
 from oklp.services import auth, games, ledger
 from oklp.services.vault import open_vault
 from oklp.settings import Settings

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,13 +21,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from oklp import __version__, observability
-from oklp.errors import Conflict, InvariantBroken, MalformedRequest, MethodNotAllowed, NotFound, OklpError
+from oklp.errors import InvariantBroken, MalformedRequest, MethodNotAllowed, NotFound, OklpError
 from oklp.observability import get_logger
+from oklp.opening import open_database, tell_replaced, wall_clock
 from oklp.services import auth
 from oklp.services.vault import Vault, open_vault
 from oklp.settings import Settings
 from oklp.signing import generate_key
-from oklp.storage.engine import Database, inspect_database, migrate
+from oklp.storage.engine import Database, inspect_database
 from oklp.storage.presence import Presence, announce
 from oklp.web import calls, game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
@@ -42,57 +42,6 @@ from oklp.worker import Worker
 log = get_logger(__name__)
 
 POOL_THREADS = 2
-
-
-def wall_clock() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def check_database(settings: Settings) -> None:
-    """Make the database ready, or say why it is not. Sandbox databases are migrated here, production's never.
-
-    Raises Conflict.
-    """
-    if settings.sandbox:
-        migrate(settings.database_url, sandbox=True)
-        return
-    state = inspect_database(settings.database_url)
-    if state.sandbox:
-        raise Conflict("This is a sandbox database, which production refuses; --sandbox (or OKLP_SANDBOX=1) takes it.")
-    if not state.initialised:
-        raise Conflict(
-            "There is no database yet. For play money give --sandbox (or OKLP_SANDBOX=1), which makes one; for"
-            " production run `oklp migrate` first. A database stays what it was made as."
-        )
-    if not state.current:
-        raise Conflict("The database is not at the current schema; run `oklp migrate` first.")
-
-
-def open_database(settings: Settings, clock: Callable[[], int]) -> Database:
-    return Database(
-        settings.database_url,
-        clock=clock,
-        queue_limit=settings.queue_limit,
-        batch_limit=settings.batch_limit,
-        observer=observability.LaneMetrics(),
-    )
-
-
-def make_ready(settings: Settings, presence: Presence, clock: Callable[[], int] = wall_clock) -> None:
-    """All that may keep a server from starting, before it does. Raises OklpError, OSError, DBAPIError."""
-    check_database(settings)
-    vault = open_vault(settings)
-    db = open_database(settings, clock)
-    try:
-        tell_replaced(db.run(auth.prepare, settings, vault, generate_key, clock(), presence.alone))
-    finally:
-        db.close()
-
-
-def tell_replaced(replaced: Sequence[str]) -> None:
-    for each in replaced:
-        log.warning("replaced_because_the_key_does_not_fit", what=each)
 
 
 def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None) -> FastAPI:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-from oklp.app import check_database, open_database, wall_clock
 from oklp.errors import Conflict, OklpError
+from oklp.opening import check_database, open_database, wall_clock
 from oklp.services import auth
 from oklp.services.vault import Vault, open_vault
 from oklp.settings import Settings

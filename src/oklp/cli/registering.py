@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from oklp import contract
-from oklp.app import wall_clock
 from oklp.cli.house import (
     DatabaseUrl,
     PasswordStdin,
@@ -21,6 +20,7 @@ from oklp.cli.house import (
     say,
     vault_of,
 )
+from oklp.opening import wall_clock
 from oklp.services import games, operators, players, studios
 from oklp.services.vault import hash_password
 from oklp.storage.engine import Tx

@@ -15,8 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from oklp import contract, observability, serving
-from oklp.app import check_database, make_ready, wall_clock
+from oklp import contract, observability
 from oklp.cli.house import (
     DatabaseUrl,
     Sandbox,
@@ -30,6 +29,7 @@ from oklp.cli.house import (
     settings_of,
     vault_of,
 )
+from oklp.opening import check_database, make_ready, wall_clock
 from oklp.services import auth, books
 from oklp.settings import Settings
 from oklp.signing import generate_key
@@ -48,6 +48,8 @@ def serve(
     expose: Annotated[bool, typer.Option(help="Let a sandbox listen on other addresses than loopback.")] = False,
 ) -> None:
     """The server. On SIGTERM it drains and stops."""
+    from oklp import serving
+
     with refusals():
         settings = settings_of(database_url, sandbox)
         if settings.embedded and workers > 1:
@@ -75,6 +77,8 @@ def serve(
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
+    from oklp import serving
+
     try:
         return serving.bind(host, port)
     except OSError as error:
@@ -82,6 +86,8 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], workers: int, listens_at: str) -> int:
+    from oklp import serving
+
     serving.allow_many_connections()
     # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
