@@ -168,11 +168,10 @@ def posting_set(set_id: str, currency: str, entries: Iterable[tuple[str, int]]) 
             raise InvariantBroken(f"{set_id}: {amount!r} for {account} is not an integer amount")
         amounts[account] = amounts.get(account, 0) + amount
     postings = tuple([Posting(account, amount) for account, amount in amounts.items() if amount])
-    total = 0
-    for posting in postings:
-        if not -MAX_AMOUNT <= posting.amount <= MAX_AMOUNT:
-            raise InvariantBroken(f"{set_id}: {posting.amount} for {posting.account} is out of range")
-        total += posting.amount
+    for account, amount in postings:
+        if not -MAX_AMOUNT <= amount <= MAX_AMOUNT:
+            raise InvariantBroken(f"{set_id}: {amount} for {account} is out of range")
+    total = sum(amounts.values())
     if total:
         raise InvariantBroken(f"{set_id}: the postings sum to {total} and not to zero")
     if len(postings) < 2:

@@ -80,7 +80,12 @@ def pay_out(
     for team, prize in zip(ranking.teams, team_prizes, strict=True):
         if not prize:
             continue
-        for user_id, amount in zip(team.user_ids, _split_evenly(prize, len(team.user_ids)), strict=True):
+        members = team.user_ids
+        if len(members) == 1:
+            prizes.append((members[0], prize))
+            paid += prize
+            continue
+        for user_id, amount in zip(members, _split_evenly(prize, len(members)), strict=True):
             if amount:
                 prizes.append((user_id, amount))
                 paid += amount
@@ -101,6 +106,10 @@ def _team_prizes(pool: int, weights: Sequence[int], teams: Sequence[TeamStanding
         end = start + 1
         while end < len(places) and teams[places[end]].ranking == ranking:
             end += 1
+        if end == start + 1:
+            prizes[places[start]] = worths[start]
+            start = end
+            continue
         # Of the last teams in the money some places may be worth nothing: the slice is then shorter than the tie.
         shares = _split_evenly(sum(worths[start:end]), end - start)
         for index, share in zip(places[start:end], shares, strict=True):

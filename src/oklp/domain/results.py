@@ -67,14 +67,13 @@ def rank_reported(
         raise _refusal(faults)
 
     reported = {team[0]: team for team in teams}
-    standings = []
-    for team_id, members in roster:
-        _, score, ranking, forfeit = reported[team_id]
-        standings.append(TeamStanding(team_id, members, score, ranking, forfeit))
+    standings = [TeamStanding(team_id, members, *reported[team_id][1:]) for team_id, members in roster]
     return Ranking(tuple(standings), dict(participants))
 
 
 def _check_ids(field: str, noun: str, ids: Sequence[str], expected: Sequence[str], faults: list[FieldError]) -> None:
+    if len(ids) == len(expected) and set(ids) == set(expected):
+        return
     missing = dict.fromkeys(expected)
     known = frozenset(expected)
     for index, given in enumerate(ids):
@@ -114,7 +113,10 @@ def _check_ranks(teams: Sequence[tuple[str, int, int, bool]], faults: list[Field
 
 
 def _check_forfeits(teams: Sequence[tuple[str, int, int, bool]], faults: list[FieldError]) -> None:
-    worst_played = max([ranking for _, _, ranking, forfeit in teams if not forfeit], default=0)
+    played = [ranking for _, _, ranking, forfeit in teams if not forfeit]
+    if len(played) == len(teams):
+        return
+    worst_played = max(played, default=0)
     for index, (_, _, ranking, forfeit) in enumerate(teams):
         if forfeit and ranking < worst_played:
             faults.append(FieldError(f"teams.{index}.ranking", "ranks a forfeited team above one that played"))

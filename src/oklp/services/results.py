@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from oklp import contract
 from oklp.domain import ledger as books
@@ -27,15 +28,29 @@ from oklp.storage.tx import Row
 
 MAX_REFUSED = 100
 WHOLE_MATCH = ""
+_ID = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
-    """A game's report, as it came."""
+    """A game's report, as it came, and what can be told of it without its match.
+
+    That is worked out when a report is made: outside of the lane, where everybody waits for everything.
+    """
 
     game_id: str
     request: contract.FinishRequest
     now: int
+    participants: list[tuple[str, int]] = field(init=False)  # (id, score)
+    teams: list[tuple[str, int, int, bool]] = field(init=False)  # (id, score, ranking, forfeit)
+    text: str = field(init=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.participants = [(each.id, each.score) for each in request.participants]
+        self.teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams or ()]
+        self.text, self.digest = canonical(self.participants, self.teams)
 
 
 class _Ended(NamedTuple):
@@ -57,7 +72,7 @@ class _Open:
     seats: dict[str, str]  # user → seat
     status: str
     result_hash: str | None
-    scores: dict[str, int] | None  # asynchronous: user → accepted score
+    scores: dict[str, int] | None = None  # asynchronous: user → accepted score
     hashes: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,11 +86,11 @@ class _Batch:
     progressed: list[str] = field(default_factory=list)
 
 
-def canonical(request: contract.FinishRequest) -> tuple[str, str]:
+def canonical(participants: Sequence[tuple[str, int]], teams: Sequence[tuple[str, int, int, bool]]) -> tuple[str, str]:
     """A result as text that is the same for the same result, however its lists are ordered; and its SHA-256."""
-    body: dict[str, Any] = {"participants": [[p.id, p.score] for p in sorted(request.participants, key=lambda p: p.id)]}
-    if request.teams:
-        body["teams"] = [[t.id, t.score, t.ranking, bool(t.forfeit)] for t in sorted(request.teams, key=lambda t: t.id)]
+    body: dict[str, Any] = {"participants": sorted(participants, key=_ID)}
+    if teams:
+        body["teams"] = sorted(teams, key=_ID)
     text = to_json(body)
     return text.decode(), hashlib.sha256(text).hexdigest()
 
@@ -108,19 +123,18 @@ def _load(tx: Tx, match_ids: Sequence[str]) -> _Batch:
     results = store.results_of(tx, scored)
     opened = {}
     for key, row in rows.items():
-        frozen = json.loads(row.roster) if row.roster is not None else []
-        known = results.get(key, {})
-        opened[key] = _Open(
+        frozen = from_json(row.roster) if row.roster is not None else []
+        match = opened[key] = _Open(
             row=row,
-            roster=tuple(RosterTeam(team, tuple(member[0] for member in members)) for team, members in frozen),
-            seats={member[0]: member[1] for _, members in frozen for member in members},
+            roster=tuple([RosterTeam(team, tuple([member[0] for member in members])) for team, members in frozen]),
+            seats={user: seat for _, members in frozen for user, seat in members},
             status=row.status,
             result_hash=row.result_hash,
-            scores={user: int(each.score) for user, each in known.items() if user != WHOLE_MATCH}
-            if row.mode == "async"
-            else None,
-            hashes={user: each.body_hash for user, each in known.items()},
         )
+        if row.mode == "async":
+            known = results.get(key, {})
+            match.scores = {user: int(each.score) for user, each in known.items() if user != WHOLE_MATCH}
+            match.hashes = {user: each.body_hash for user, each in known.items()}
     return _Batch(opened)
 
 
@@ -133,19 +147,16 @@ def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
     rules.permit(match.status, "report")
     decide = _decide_sync if match.row.mode == "sync" else _decide_async
     accepted = decide(batch, match, report)
-    return contract.FinishAnswer(
+    return contract.FinishAnswer.model_construct(
         match_id=match.row.id, accepted=accepted, match_status=rules.as_game_sees(match.status)
     )
 
 
 def _decide_sync(batch: _Batch, match: _Open, report: Report) -> bool:
-    request = report.request
-    if not request.teams:
+    if not report.teams:
         raise invalid("teams", "this game is in sync mode: one result for the whole match, with its teams, is expected")
-    participants = [(each.id, each.score) for each in request.participants]
-    teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
-    ranking = rank_reported(match.roster, participants, teams)
-    text, digest = canonical(request)
+    ranking = rank_reported(match.roster, report.participants, report.teams)
+    text, digest = report.text, report.digest
     if match.status == rules.FINISHED:
         if match.result_hash == digest:
             return True
@@ -166,7 +177,7 @@ def _decide_async(batch: _Batch, match: _Open, report: Report) -> bool:
         raise InvariantBroken(f"match {match.row.id} is asynchronous and has no scores")
     each = request.participants[0]
     check_player(match.roster, each.id, "participants.0.id")
-    text, digest = canonical(request)
+    text, digest = report.text, report.digest
     if each.id in match.scores or match.status == rules.FINISHED:
         if match.hashes.get(each.id) == digest:
             return True
@@ -198,10 +209,11 @@ def _end(batch: _Batch, match: _Open, ranking: Ranking, result_hash: str | None)
 
 
 def _write(tx: Tx, batch: _Batch, now: int) -> None:
-    store.insert_results(tx, batch.results)
+    # What reads, before what writes: writes wait for one another and go as one, unless something is asked in between.
     if batch.refused:
         _keep_refused(tx, batch.refused)
     _pay(tx, batch.ended, now)
+    store.insert_results(tx, batch.results)
     told = dict.fromkeys(batch.progressed, "match") | {each.row.id: matches.ending(each.row) for each in batch.ended}
     events.insert(tx, [(kind, match_id, None, now) for match_id, kind in told.items()])
 
@@ -264,8 +276,8 @@ def _outcome(each: _Ended) -> str:
     outcome = to_json(
         {
             "teams": [
-                {"id": team.team_id, "score": team.score, "ranking": team.ranking, "forfeit": team.forfeit}
-                for team in ranking.teams
+                {"id": team_id, "score": score, "ranking": rank, "forfeit": forfeit}
+                for team_id, _, score, rank, forfeit in ranking.teams
             ],
             "scores": dict(ranking.scores),
             "winnings": [{"user_id": user, "amount": amount} for user, amount in each.payout.prizes],
