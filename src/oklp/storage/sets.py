@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from oklp.storage.tx import Row, Tx
 
-# Rows of one statement of SQLite.
-PARTS = (64, 16, 4, 1)
+# Rows of one statement of SQLite: few sizes, so that there are few statements to keep prepared. What is left of a
+# statement's rows is NULL, which is neither inserted nor found.
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def _escaped(text: str) -> str:
@@ -63,7 +64,8 @@ def _insert_sql(table: sa.Table, columns: tuple[str, ...], ignore: bool, rows: i
     names = ", ".join(_quoted(columns))
     tail = " ON CONFLICT DO NOTHING" if ignore else ""
     if rows is not None:
-        return f"INSERT INTO {table.name} ({names}) {_values(len(columns), rows)}{tail}"
+        given = f"SELECT * FROM ({_values(len(columns), rows)})"  # noqa: S608
+        return f"INSERT INTO {table.name} ({names}) {given} WHERE column{_never_null(table, columns)} IS NOT NULL{tail}"
     arrays = ", ".join(f"%s::{_pg_type(table.c[name])}" for name in columns)
     return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}){tail}"  # noqa: S608
 
@@ -78,8 +80,8 @@ def insert_rows(
         sql = _insert_sql(table, columns, ignore, None)
         tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
         return
-    for part in _parts(rows):
-        tx.driver_run(_insert_sql(table, columns, ignore, len(part)), tuple(itertools.chain.from_iterable(part)))
+    for size, values in _parts(rows):
+        tx.driver_run(_insert_sql(table, columns, ignore, size), values)
 
 
 @functools.cache
@@ -120,8 +122,8 @@ def update_rows(
         sql = _update_sql(table, columns, adds, keys, None)
         tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
         return
-    for part in _parts(rows):
-        tx.driver_run(_update_sql(table, columns, adds, keys, len(part)), tuple(itertools.chain.from_iterable(part)))
+    for size, values in _parts(rows):
+        tx.driver_run(_update_sql(table, columns, adds, keys, size), values)
 
 
 def _values(columns: int, rows: int) -> str:
@@ -129,13 +131,19 @@ def _values(columns: int, rows: int) -> str:
     return f"VALUES {', '.join([row] * rows)}"
 
 
-def _parts(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows in parts of a few sizes, so that there are few different statements to keep prepared."""
-    start = 0
-    for size in PARTS:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+def _never_null(table: sa.Table, columns: tuple[str, ...]) -> int:
+    """Which of the columns, counted from 1, tells a row from what only fills its statement."""
+    return next(n for n, name in enumerate(columns, 1) if not table.c[name].nullable)
+
+
+def _parts(rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """The rows as statements for so many of them, and the values of each statement, filled up with NULL."""
+    most = SIZES[-1]
+    for start in range(0, len(rows), most):
+        part = rows[start : start + most]
+        size = next(each for each in SIZES if each >= len(part))
+        missing = (None,) * ((size - len(part)) * len(part[0]))
+        yield size, (*itertools.chain.from_iterable(part), *missing)
 
 
 def select_in(tx: Tx, sql: str, values: Sequence[Any]) -> Sequence[Row]:
