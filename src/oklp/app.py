@@ -33,7 +33,6 @@ from oklp.storage.presence import Presence, announce
 from oklp.web import calls, game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
 from oklp.web.caller import BodyLimit
 from oklp.web.context import Context
-from oklp.web.limits import RequestLimit
 from oklp.web.pages import frame
 from oklp.web.pages import routes as page_routes
 from oklp.web.requests import Observed, Shortcut, hot
@@ -79,6 +78,8 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
+        from oklp.web.limits import RequestLimit  # its library is loaded where it is used
+
         app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute)
     app.add_middleware(Observed)
     return app

@@ -18,7 +18,6 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from oklp import observability
 from oklp.app import create_server
@@ -123,6 +122,8 @@ def run(app: Any, settings: Settings, sockets: list[socket.socket], workers: int
         forwarded_allow_ips=settings.trusted_proxies or None,
     )
     if workers > 1:
+        from uvicorn.supervisors import Multiprocess
+
         supervisor = Multiprocess(config, sockets)
         supervisor.run()
         # uvicorn stops the others when one cannot start, and says so to the log alone.

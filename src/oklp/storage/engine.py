@@ -16,9 +16,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
-import psycopg
 import sqlalchemy as sa
 
 from oklp.errors import Conflict, InvariantBroken, OklpError
@@ -28,6 +27,9 @@ from oklp.storage.connecting import connectable, path_of
 from oklp.storage.lanes import Job, Lane, LaneObserver
 from oklp.storage.presence import TAKE_PART
 from oklp.storage.tx import Tx
+
+if TYPE_CHECKING:
+    import psycopg
 
 __all__ = ["Database", "SilentObserver", "Tx", "connectable", "horizon", "inspect_database", "migrate"]
 
@@ -40,6 +42,7 @@ J = TypeVar("J")
 Listener = Callable[[set[str], Sequence[Any]], None]
 
 CHANNEL = "oklp"
+PQTRANS_INERROR = 3  # libpq's word for a transaction that has failed
 POLL_SECONDS = 0.1
 TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners"})
 
@@ -236,7 +239,7 @@ def _in_transaction(connection: sa.Connection) -> bool:
 
 def _has_failed(connection: sa.Connection) -> bool:
     session = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    return session.pgconn.transaction_status == psycopg.pq.TransactionStatus.INERROR
+    return session.pgconn.transaction_status == PQTRANS_INERROR
 
 
 _OPERATION = sa.text("SELECT number FROM operations WHERE id = :id")
@@ -333,11 +336,13 @@ class Database:
         while True:
             try:
                 await (self._watch_postgres(listening) if self.postgres else self._watch_sqlite(listening))
-            except (psycopg.Error, sqlite3.Error, OSError) as error:
+            except (self.engine.dialect.loaded_dbapi.Error, OSError) as error:
                 log.warning("listening to other nodes failed, trying again: %r", error)
             await asyncio.sleep(1)
 
     async def _watch_postgres(self, listening: Callable[[], None]) -> None:
+        import psycopg  # a server on SQLite has no use for it
+
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
             await connection.execute(TAKE_PART.encode())

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from oklp.storage import schema, sets
 from oklp.storage.engine import horizon
@@ -35,15 +34,17 @@ def posted(tx: Tx, set_ids: Iterable[str]) -> frozenset[str]:
 def ensure_balances(tx: Tx, keys: Iterable[tuple[str, str]]) -> None:
     """Make the balance rows of (user_id, currency) that are not there yet; a suspended player's start as held."""
     for user_id, currency in sorted(set(keys)):
-        held = sa.exists().where(schema.players.c.id == user_id, schema.players.c.status == "suspended")
-        source = sa.select(sa.literal(user_id), sa.literal(currency), sa.literal(0), held)
-        insert = postgresql.insert if tx.postgres else sqlite.insert
-        columns = ["user_id", "currency", "balance", "held"]
-        if tx.postgres:
-            tx.execute(insert(schema.balances).from_select(columns, source).on_conflict_do_nothing())
-        else:
-            # SQLite reads ON after a bare SELECT as a join constraint: it wants a WHERE before it.
-            tx.execute(insert(schema.balances).from_select(columns, source.where(sa.true())).on_conflict_do_nothing())
+        tx.execute(_ENSURE_BALANCE, {"user_id": user_id, "currency": currency})
+
+
+# SQLite reads ON after a bare SELECT as a join constraint: it wants a WHERE before it.
+_ENSURE_BALANCE = sa.text("""
+    INSERT INTO balances (user_id, currency, balance, held)
+    SELECT CAST(:user_id AS text), CAST(:currency AS text), 0,
+        EXISTS (SELECT 1 FROM players WHERE id = :user_id AND status = 'suspended')
+    WHERE true
+    ON CONFLICT DO NOTHING
+""")
 
 
 def lock_balances(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], Balance]:
