@@ -19,8 +19,8 @@ from oklp.web import faults
 from oklp.web.caller import Here, Limit, from_cursor, game_of, parsed, to_cursor
 from oklp.web.context import Asked, Context, context_behind, context_of
 from oklp.web.problems import problem
+from oklp.web.requests import JsonText
 
-JSON = "application/json"
 PREFIX = "/api/game/v1"
 
 
@@ -49,7 +49,7 @@ async def token_info(request: Asked) -> Response:
         info = await context.db.read_set(launch.token_info, question)
     except OklpError as refusal:
         return problem(refusal, _cors(request, context, game_id))
-    return Response(info.model_dump_json(), 200, _cors(request, context, game_id), JSON)
+    return JsonText(info.model_dump_json(), _cors(request, context, game_id))
 
 
 async def token_info_preflight(request: Request) -> Response:
@@ -72,7 +72,7 @@ async def finish(request: Asked) -> Response:
         count(result_reports, refusal.code)
         return problem(refusal)
     count(result_reports, "accepted" if answer.accepted else "kept-aside")
-    return Response(answer.model_dump_json(), 200, None, JSON)
+    return JsonText(answer.model_dump_json())
 
 
 token_info_route = Route(f"{PREFIX}/token-info", faults.at(faults.INFO, token_info, _cors), methods=["POST"])

@@ -26,6 +26,7 @@ from oklp.web import faults
 from oklp.web.caller import GAME, form_fields
 from oklp.web.context import Asked, Context, context_behind
 from oklp.web.problems import NO_STORE, oauth_answer, oauth_problem
+from oklp.web.requests import JsonText
 
 FORM = "application/x-www-form-urlencoded"
 _CLIENT_ID = re.compile(r"[a-z0-9-]{1,64}")
@@ -139,7 +140,7 @@ async def token(request: Asked) -> Response:
         "not-before-policy": 0,
         "scope": SCOPE,
     }
-    return Response(json.dumps(answer), 200, NO_STORE, "application/json")
+    return JsonText(json.dumps(answer), NO_STORE)
 
 
 @_oauth
