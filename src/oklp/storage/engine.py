@@ -135,11 +135,11 @@ class _WriteSessions:
         if engine.dialect.name == "postgresql":
             self._claim = (
                 "INSERT INTO operations (number, id, at) SELECT pg_current_xact_id()::text::bigint + tx_number_offset,"
-                " %(id)s, %(at)s FROM platform ON CONFLICT (id) DO NOTHING RETURNING number"
+                " %s, %s FROM platform ON CONFLICT (id) DO NOTHING RETURNING number"
             )
         else:
             self._claim = (
-                "INSERT INTO operations (number, id, at) SELECT coalesce(max(number), 0) + 1, :id, :at FROM operations"
+                "INSERT INTO operations (number, id, at) SELECT coalesce(max(number), 0) + 1, ?, ? FROM operations"
                 " WHERE true ON CONFLICT (id) DO NOTHING RETURNING number"
             )
         # SQLite: the newest number claimed here. Others' commits show as numbers that this process did not give.
@@ -160,7 +160,7 @@ class _WriteSessions:
 
     def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
         self._newest_before = self.newest
-        given = {"id": operation_id, "at": self._clock()}
+        given = (operation_id, self._clock())
         if connection.dialect.name == "postgresql":
             claimed = driver.run_script(connection, f"BEGIN; {self._claim}", given)
         else:
