@@ -1,7 +1,10 @@
 """Lanes: a thread, a connection and a queue; batches are the unit of work (design, section 3).
 
 A lane takes whatever has queued up while its last commit was under way, runs it in one transaction, commits once, and
-only then answers. Two kinds of use case share a lane, never a batch:
+only then answers. Before it goes on, the event loop has its turn: to send those answers, and to take in what comes
+next. Else both contend for the interpreter, and a small batch begins while the larger part of it is still being read.
+
+Two kinds of use case share a lane, never a batch:
 
 * set-based: `fn(tx, jobs) -> outcomes`, one outcome for each job, a refusal being an outcome that is an `OklpError`;
 * one by one: `fn(tx, *args)`, each in a savepoint, so that one that raises is undone alone.
@@ -41,6 +44,9 @@ log = logging.getLogger(__name__)
 RERUNS = 8
 RERUN_PAUSE_SECONDS = 0.02
 RERUN_LIMIT_SECONDS = 10.0
+# How often an event loop goes round before the lane that answered goes on, and how long that may take.
+LOOP_PASSES = 4
+LOOP_PATIENCE_SECONDS = 0.005
 LOCK_NOT_AVAILABLE = "55P03"
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", LOCK_NOT_AVAILABLE, "57P01", "57P02", "57P03"})
 RETRYABLE_SQLSTATE_CLASSES = ("08", "53")  # connection, resources
@@ -107,7 +113,20 @@ def _overtaken(error: BaseException) -> bool:
     return isinstance(error, sa.exc.IntegrityError)
 
 
-def _deliver(jobs: list[Job]) -> None:
+def _deliver(loop: asyncio.AbstractEventLoop, jobs: list[Job], answered: threading.Event) -> None:
+    """On the loop: give the jobs their outcomes, and say so once those who waited had their turn."""
+    _settle(jobs)
+    _pass(loop, LOOP_PASSES, answered)
+
+
+def _pass(loop: asyncio.AbstractEventLoop, left: int, done: threading.Event) -> None:
+    if left:
+        loop.call_soon(_pass, loop, left - 1, done)
+    else:
+        done.set()
+
+
+def _settle(jobs: list[Job]) -> None:
     for job in jobs:
         future = job.future
         if future is None or future.done():
@@ -217,11 +236,16 @@ class Lane:
                     job.waiter.set_result(job.outcome)
             elif job.loop is not None:
                 by_loop.setdefault(job.loop, []).append(job)
+        turns = []
         for loop, jobs in by_loop.items():
+            answered = threading.Event()
             try:
-                loop.call_soon_threadsafe(_deliver, jobs)
+                loop.call_soon_threadsafe(_deliver, loop, jobs, answered)
+                turns.append(answered)
             except RuntimeError:  # the loop was closed: nobody waits any more
                 log.warning("lane %s: %d answers had nobody waiting", self.name, len(jobs))
+        for answered in turns:
+            answered.wait(LOOP_PATIENCE_SECONDS)
 
     def _run_batch(self, batch: list[Job]) -> None:
         """Run the batch until it is committed or somebody is to blame.
