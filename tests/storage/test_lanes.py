@@ -81,6 +81,17 @@ def test_a_batch_holds_one_kind_of_use_case(database: Database) -> None:
     assert len(set.union(*numbers.values())) == 3
 
 
+def test_a_lane_goes_on_without_an_event_loop_that_is_stuck(database: Database) -> None:
+    async def stuck() -> None:
+        first = asyncio.ensure_future(database.write(add, "a"))
+        await asyncio.sleep(0)  # the job is in the lane's queue
+        submit(database, add, "b").result(LONG_SECONDS)  # the loop stands still meanwhile
+        await first
+
+    asyncio.run(stuck())
+    assert stored(database) == ["a", "b"]
+
+
 # --- isolation -------------------------------------------------------------------------------------------------------
 
 

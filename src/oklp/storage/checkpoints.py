@@ -51,7 +51,7 @@ class Checkpointer:
         try:
             with contextlib.closing(sqlite3.connect(self._path, timeout=0, isolation_level=None)) as connection:
                 if self._committed.wait() and not self._closing.is_set():
-                    _lengthen_log(connection)
+                    lengthen_log(connection)
                 while self._committed.wait() and not self._closing.is_set():
                     self._committed.clear()
                     # Passive: nobody waits for it, and what a reader still needs is left for the next time.
@@ -62,7 +62,7 @@ class Checkpointer:
             log.warning("checkpoints are left to commits: %r", error)
 
 
-def _lengthen_log(connection: sqlite3.Connection) -> None:
+def lengthen_log(connection: sqlite3.Connection) -> None:
     """Have SQLite write so much that does not fit into its cache that the log is as long as it will be; undo it."""
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     (cache,) = connection.execute("PRAGMA cache_size").fetchone()
