@@ -150,14 +150,22 @@ class Server:
     @functools.cached_property
     def studio(self) -> httpx.Client:
         """The owner of a studio of its own, logged in."""
+        return self.new_studio()
+
+    def new_studio(self) -> httpx.Client:
+        """Another one."""
         name = f"studio-{os.getpid()}-{next(_numbers)}-{self.port}"
         return self._logged_in("studio", name, sign_up=True)
 
     @functools.cached_property
     def operator(self) -> httpx.Client:
         """An operator, made by the command line and logged in."""
+        return self.new_operator()
+
+    def new_operator(self, *options: str) -> httpx.Client:
+        """Another one. `options` are further ones of the command."""
         name = f"operator-{os.getpid()}-{next(_numbers)}-{self.port}"
-        self.cli("operator", "create", "--username", name, "--password", PASSWORD)
+        self.cli("operator", "create", "--username", name, "--password", PASSWORD, *options)
         return self._logged_in("operator", name)
 
     def _logged_in(self, kind: str, username: str, *, sign_up: bool = False) -> httpx.Client:

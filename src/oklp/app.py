@@ -24,15 +24,27 @@ from oklp import __version__, observability
 from oklp.errors import InvariantBroken, MalformedRequest, MethodNotAllowed, NotFound, OklpError
 from oklp.observability import get_logger
 from oklp.opening import open_database, tell_replaced, wall_clock
+from oklp.postman import Postman
 from oklp.services import auth
 from oklp.services.vault import Vault, open_vault
 from oklp.settings import Settings
 from oklp.signing import generate_key
 from oklp.storage.engine import Database, inspect_database
 from oklp.storage.presence import Presence, announce
-from oklp.web import calls, game_api, listeners, oidc, openapi, operator_api, player_api, problems, studio_api
-from oklp.web.caller import BodyLimit
-from oklp.web.context import Context
+from oklp.web import (
+    account_api,
+    calls,
+    game_api,
+    listeners,
+    oidc,
+    openapi,
+    operator_api,
+    player_api,
+    problems,
+    studio_api,
+)
+from oklp.web.caller import KINDS, BodyLimit
+from oklp.web.context import Context, new_token
 from oklp.web.pages import frame
 from oklp.web.pages import routes as page_routes
 from oklp.web.requests import Observed, Shortcut, hot
@@ -75,6 +87,8 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes(), *page_routes])
     for module in (game_api, player_api, studio_api, listeners, calls, operator_api):
         app.include_router(module.router)
+    for name in KINDS:
+        app.include_router(account_api.router, prefix=f"/api/{name}/v1", tags=[name])
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
@@ -140,6 +154,7 @@ async def running(
         context = await Context.open(settings, db, vault, clock, pool)
         app.state.context = context
         worker = Worker(settings, db, vault, clock, lambda: context.keys, lambda: context.armed, context.book)
+        postman = Postman(settings, db, vault, clock, new_token)
         loop = asyncio.get_running_loop()
         stale_keys, stale_games, stale_faults = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -157,6 +172,8 @@ async def running(
                 stale_games.set()
             if "faults" in topics and settings.sandbox:
                 stale_faults.set()
+            if "mails" in topics:
+                postman.wake()
 
         def from_any_thread(topics: set[str], handoffs: Sequence[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is gone: the rows are there, and leases lapse
@@ -164,6 +181,7 @@ async def running(
 
         db.listen(from_any_thread)
         await worker.start()
+        postman.start()
         followers = [
             asyncio.create_task(each)
             for each in (
@@ -185,7 +203,8 @@ async def running(
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
             # Requests have had their part of the time to drain; webhooks have what is left of it.
-            await worker.stop((stop.heard_at or loop.time()) + settings.drain_seconds)
+            until = (stop.heard_at or loop.time()) + settings.drain_seconds
+            await asyncio.gather(worker.stop(until), postman.stop(until))
             await context.signer.close()
 
 

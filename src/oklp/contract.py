@@ -67,6 +67,8 @@ Reason = Annotated[
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_printable)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_printable)]
 LogInName = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(_printable)]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 DateOfBirth = Annotated[date, BeforeValidator(_iso_date)]
 
 MatchStatus = Literal["pending", "starting", "live", "finished", "aborted"]
@@ -235,6 +237,7 @@ class Profile(Player):
     date_of_birth: date
     status: Literal["active", "suspended"]
     verified: bool
+    email_verified: bool
     created_at: datetime
 
 
@@ -249,6 +252,10 @@ class NamedPerson(Wire):
     password: Password
 
 
+class NewOperator(NamedPerson):
+    email: Email | None = None
+
+
 class LogIn(Wire):
     username: LogInName
     password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -258,6 +265,57 @@ class Session(Wire):
     token: str
     expires_in: int
     expires_at: datetime
+
+
+class OpenSession(Wire):
+    """One of the caller's log-ins: where from, and with what."""
+
+    session_id: str
+    created_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+    current: bool
+
+
+class OpenSessions(Wire):
+    sessions: list[OpenSession]
+
+
+class PasswordReset(Wire):
+    """Whose password is forgotten. All accounts of an address are meant."""
+
+    name_or_email: LogInName
+
+
+class PasswordResetConfirmation(Wire):
+    token: Token
+    password: Password
+
+
+class CurrentPassword(Wire):
+    """Proof that it is the caller, and not somebody who found his session."""
+
+    password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class PasswordChange(Wire):
+    current_password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    password: Password
+
+
+class EmailChange(CurrentPassword):
+    email: Email
+
+
+class EmailConfirmation(Wire):
+    token: Token
+
+
+class Accepted(Wire):
+    """What was asked for happens later, or not: the answer is the same."""
+
+    detail: str
 
 
 class FeeRange(Wire):
@@ -607,12 +665,15 @@ class StudioProfile(Studio):
 
     username: str
     email: str
+    email_verified: bool
     role: Role
 
 
 class OperatorProfile(Wire):
     operator_id: str
     username: str
+    email: str
+    email_verified: bool
 
 
 class NewStudioMember(Wire):
@@ -626,6 +687,7 @@ class StudioMember(Wire):
     member_id: str
     username: str
     email: str
+    email_verified: bool
     role: Role
     created_at: datetime
 
@@ -930,6 +992,30 @@ class Books(Wire):
     matches: int
     totals: list[BookTotals]
     faults: list[BookFault]
+
+
+MailState = Literal["waiting", "sent", "failed"]
+
+
+class Mail(Wire):
+    """A mail of the outbox. What it says is shown in the sandbox alone, since there are links in it that log in."""
+
+    mail_id: str
+    kind: str
+    recipient: str
+    state: MailState
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    sent_at: datetime | None
+    last_error: str | None
+    subject: str | None
+    text: str | None
+
+
+class MailPage(Wire):
+    mails: list[Mail]
+    next_cursor: str | None = None
 
 
 class Health(Wire):

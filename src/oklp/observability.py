@@ -271,6 +271,7 @@ worker_lag_seconds = _gauge(
 )
 posting_sets = _counter("oklp_ledger_posting_sets_total", "Posting sets written to the ledger, by kind.", "kind")
 login_failures = _counter("oklp_login_failures_total", "Log-ins refused for a wrong name or password.")
+mails = _counter("oklp_mails_total", "Attempts to send a mail, by outcome.", "outcome")
 
 ProcessCollector(registry=REGISTRY)
 
@@ -324,6 +325,11 @@ def observe_delivery(event: str, outcome: str, seconds: float) -> None:
     """Count one webhook attempt; `outcome` is a word of the sender's (`delivered`, `status`, `timeout`, …)."""
     _counting(deliveries, (event, outcome))(1)
     delivery_seconds.observe(seconds)
+
+
+def count_mail(outcome: str) -> None:
+    """Count one attempt to send a mail: `sent`, `retried` or `failed`."""
+    count(mails, outcome)
 
 
 def render_metrics() -> bytes:

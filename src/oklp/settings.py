@@ -5,8 +5,10 @@ Each is also an environment variable with the prefix `OKLP_` (contract section B
 
 from __future__ import annotations
 
+from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,10 +20,31 @@ BPS = 10_000
 Seconds = Annotated[int, Field(ge=1, le=366 * 24 * 3600)]
 
 
+# Scheme → how the connection is secured, and the usual port (RFC 8314, RFC 6409, RFC 5321).
+_SMTP: dict[str, tuple[Literal["tls", "starttls", "plain"], int]] = {
+    "smtps": ("tls", 465),
+    "smtp": ("starttls", 587),
+    "smtp+plain": ("plain", 25),
+}
+
+
+class SmtpServer(NamedTuple):
+    """Where mails go. `security` is never negotiated down: `starttls` without TLS is a failure."""
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls", "plain"]
+    username: str | None
+    password: str | None
+
+
 class Settings(BaseSettings):
     """Read from the environment; keyword arguments win."""
 
-    model_config = SettingsConfigDict(env_prefix="OKLP_", extra="ignore", populate_by_name=True)
+    # An error does not quote what it refuses: there may be a password in it.
+    model_config = SettingsConfigDict(
+        env_prefix="OKLP_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(default=Path("data"), description="Folder of the embedded database and the sandbox's key.")
     database_url: str = Field(
@@ -77,6 +100,20 @@ class Settings(BaseSettings):
     call_log_seconds: Seconds = Field(default=24 * 3600, description="How long the log of a game's calls is kept.")
     login_failures: int = Field(default=10, ge=1, description="Failed log-ins for one name within the window.")
     login_window_seconds: Seconds = Field(default=300, description="The window in which failed log-ins are counted.")
+    password_reset_seconds: Seconds = Field(default=1_800, description="How long the link of a password reset works.")
+    email_verification_seconds: Seconds = Field(
+        default=3 * 24 * 3600, description="How long a link that proves an e-mail address works."
+    )
+    smtp_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Mail server: `smtps://user:password@host` (TLS), `smtp://…` (STARTTLS, required), "
+        "`smtp+plain://…` (neither; a relay on the same machine). Empty: the sandbox prints mails to its terminal, "
+        "production sends none.",
+    )
+    mail_from: str = Field(
+        default="",
+        description="Sender of mails, `OKLP <play@example.org>`; empty is `noreply` at the host of the public URL.",
+    )
     minimum_age_years: int = Field(default=18, ge=0, le=120, description="Youngest age at which a player may sign up.")
     requests_per_minute: int = Field(
         default=1_200,
@@ -112,10 +149,26 @@ class Settings(BaseSettings):
             raise ValueError("must be sqlite:///path.db or postgresql://…")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _known_mail_server(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            _smtp_server(value.get_secret_value())
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _a_sender(cls, value: str) -> str:
+        if value and not ("@" in parseaddr(value)[1] and value.isprintable()):
+            raise ValueError("must be an address such as OKLP <play@example.org>")
+        return value
+
     @model_validator(mode="after")
     def _defaults_that_follow(self) -> Settings:
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir / 'oklp.db'}"
+        if not self.mail_from:
+            self.mail_from = f"OKLP <noreply@{urlsplit(self.public_url).hostname or 'localhost'}>"
         if self.sandbox:
             self.currency = "XTS"
             self.payment_provider = "sandbox"
@@ -132,3 +185,25 @@ class Settings(BaseSettings):
     def issuer(self) -> str:
         """The token issuer, which is the public key's address (contract section A2)."""
         return f"{self.public_url}/auth/realms/{self.realm}"
+
+    @property
+    def smtp_server(self) -> SmtpServer | None:
+        """None where `OKLP_SMTP_URL` names none."""
+        url = self.smtp_url.get_secret_value()
+        return _smtp_server(url) if url else None
+
+
+def _smtp_server(url: str) -> SmtpServer:
+    """Raises ValueError, without the URL in it: there is a password in that."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SMTP or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError("must be smtps://…, smtp://… or smtp+plain://… with the host of a mail server")
+    security, usual_port = _SMTP[parts.scheme]
+    if security == "plain" and parts.password is not None:
+        raise ValueError("smtp+plain:// would send the password for all to read; use smtps:// or smtp://")
+    try:
+        port = parts.port or usual_port
+    except ValueError:
+        raise ValueError("must have a port between 1 and 65535") from None
+    name, password = (unquote(part) if part is not None else None for part in (parts.username, parts.password))
+    return SmtpServer(parts.hostname, port, security, name, password)

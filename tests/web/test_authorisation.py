@@ -400,6 +400,26 @@ _ANY_PLAYER = f"{_OPERATOR}/players/{{user_id}}"
 _ANY_MATCH = f"{_OPERATOR}/matches/{{match_id}}"
 _REALM = "/auth/realms/{realm}"
 
+
+def _account(api: str, caller: str, own: Callable[..., Row]) -> dict[tuple[str, str], Row]:
+    """What everybody may do with his own account. What would end the callers' sessions is tried as a refusal."""
+    changed = {"current_password": "not the password", "password": PASSWORD}
+    unproved = {"email": "new@example.org", "password": "not the password"}
+    return {
+        ("POST", f"{api}/password-resets"): everyone(202, lambda _: Call(body={"name_or_email": unique()})),
+        ("POST", f"{api}/password-resets/confirm"): everyone(
+            422, lambda _: Call(body={"token": "none", "password": PASSWORD})
+        ),
+        ("POST", f"{api}/email-verifications/confirm"): everyone(422, lambda _: Call(body={"token": "none"})),
+        ("GET", f"{api}/sessions"): own(200),
+        ("DELETE", f"{api}/sessions"): own(204),
+        ("DELETE", f"{api}/sessions/{{session_id}}"): own(404, lambda _: Call({"session_id": "0" * 32})),
+        ("POST", f"{api}/me/password"): own(422, lambda _: Call(body=changed)),
+        ("POST", f"{api}/me/email"): own(422, lambda _: Call(body=unproved)),
+        ("POST", f"{api}/me/email-verifications"): own(202),
+    }
+
+
 TABLE: dict[tuple[str, str], Row] = {
     # The issuer: credentials are in the form, and a Bearer token beside them says nothing.
     ("GET", _REALM): everyone(200, _realm),
@@ -440,6 +460,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{_PLAYER}/wallet/withdrawals"): players(201, lambda _: Call(body=_DEPOSIT)),
     # The stream would never end: those who get as far as the id that is none may listen.
     ("GET", f"{_PLAYER}/events"): players(422, lambda _: Call(headers={"Last-Event-ID": "none of ours"})),
+    **_account(_PLAYER, PLAYER, players),
     # Studios.
     ("POST", f"{_STUDIO}/studios"): everyone(201, _studio_sign_up),
     ("POST", f"{_STUDIO}/sessions"): everyone(201, _credentials(OWNER)),
@@ -493,7 +514,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{_OWN_GAME}/listen/{{delivery_id}}/{{attempt}}"): studio(
         200, lambda world: Call(world.relayed(), {"status": 200}), least=DEVELOPER, others=404
     ),
+    **_account(_STUDIO, OWNER, studio),
     # Operators.
+    **_account(_OPERATOR, OPERATOR, operators),
     ("POST", f"{_OPERATOR}/sessions"): everyone(201, _credentials(OPERATOR)),
     ("DELETE", f"{_OPERATOR}/sessions/current"): operators(204, _log_out),
     ("GET", f"{_OPERATOR}/me"): operators(200),
@@ -514,6 +537,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_OPERATOR}/deliveries"): operators(200),
     ("GET", f"{_OPERATOR}/deliveries/{{delivery_id}}"): operators(200, _of_delivery),
     ("GET", f"{_OPERATOR}/audit"): operators(200),
+    ("GET", f"{_OPERATOR}/mails"): operators(200),
     ("GET", f"{_OPERATOR}/books"): operators(200),
     ("GET", f"{_OPERATOR}/health"): operators(200),
 }

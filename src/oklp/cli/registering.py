@@ -129,11 +129,13 @@ def studio_create(
 def operator_create(
     username: Annotated[str, typer.Option(help="3 to 32 of A-Z a-z 0-9 _ -")],
     password: Annotated[str, typer.Option(help="8 to 256 characters.", prompt=True, hide_input=True)],
+    email: Annotated[str, typer.Option(help="Where a forgotten password is asked for.")] = "",
     database_url: DatabaseUrl = "",
     sandbox: Sandbox = False,
 ) -> None:
     """Make an operator, who can log in to the operator API."""
     with opened(database_url, sandbox=sandbox) as (_, db):
-        checked = contract.NamedPerson(username=username, password=password)
-        db.run(operators.create, str(uuid.uuid4()), checked.username, hash_password(checked.password), wall_clock())
+        made = contract.NewOperator(username=username, password=password, email=email or None)
+        hashed = hash_password(made.password)
+        db.run(operators.create, str(uuid.uuid4()), made.username, hashed, wall_clock(), made.email or "")
         say(f"{username} is an operator.")

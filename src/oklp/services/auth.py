@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from oklp import signing
-from oklp.errors import Conflict, OklpError, TooManyRequests, Unauthenticated
+from oklp import contract, signing
+from oklp.errors import Conflict, NotFound, OklpError, TooManyRequests, Unauthenticated
+from oklp.services import views
 from oklp.services.vault import CHECK, Vault
 from oklp.settings import Settings
 from oklp.storage import games, players
@@ -204,6 +205,7 @@ class LogIn:
     kind: str
     username: str
     address: str
+    user_agent: str | None = None
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -257,8 +259,28 @@ def end_login(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str | None
         subject_id=subject_id,
         created_at=now,
         expires_at=expires_at,
+        address=attempt.address,
+        user_agent=attempt.user_agent,
     )
     return LoggedIn(expires_at)
+
+
+def check_password(tx: Tx, settings: Settings, attempt: LogIn, right: bool, now: int) -> bool:
+    """Whether somebody who is logged in knows his password; not knowing it counts like a failed log-in."""
+    _check_failures(tx, settings, attempt, now)
+    for key in () if right else attempt.keys:
+        players.insert_failure(tx, key, now)
+    return right
+
+
+def limit(tx: Tx, key: str, times: int, window_seconds: int, now: int) -> None:
+    """Count something under `key` that may be done so often in the window. Raises TooManyRequests."""
+    window_ms = window_seconds * 1000
+    count, oldest = players.failures_since(tx, key, now - window_ms)
+    if count >= times:
+        wait = (oldest if oldest is not None else now) + window_ms - now
+        raise TooManyRequests("Too many requests for this; wait a little.", retry_after_seconds=max(1, wait // 1000))
+    players.insert_failure(tx, key, now)
 
 
 class SessionQuestion(NamedTuple):
@@ -292,3 +314,38 @@ def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError
 
 def log_out(tx: Tx, token_hash: str) -> None:
     players.delete_session(tx, token_hash)
+
+
+def _session_id(token_hash: str) -> str:
+    """A name for a session that is worth nothing: half of the hash of a random token."""
+    return token_hash[:32]
+
+
+def open_sessions(tx: Tx, subject_id: str, current_hash: str, now: int) -> contract.OpenSessions:
+    """Everywhere that a person is logged in, newest first."""
+    return contract.OpenSessions(
+        sessions=[
+            contract.OpenSession(
+                session_id=_session_id(row.token_hash),
+                created_at=views.when(row.created_at),
+                expires_at=views.when(row.expires_at),
+                address=row.address,
+                user_agent=row.user_agent,
+                current=row.token_hash == current_hash,
+            )
+            for row in players.sessions_of(tx, subject_id, now)
+        ]
+    )
+
+
+def end_session(tx: Tx, subject_id: str, session_id: str, now: int) -> None:
+    """Raises NotFound for what is none of the person's sessions."""
+    found = [row for row in players.sessions_of(tx, subject_id, now) if _session_id(row.token_hash) == session_id]
+    if not found:
+        raise NotFound("There is no such session.")
+    for row in found:
+        players.delete_session(tx, row.token_hash)
+
+
+def end_other_sessions(tx: Tx, subject_id: str, current_hash: str) -> None:
+    players.delete_sessions_of(tx, subject_id, but=current_hash)

@@ -7,8 +7,10 @@ from typing import NamedTuple
 from oklp.domain import matches as rules
 from oklp.services import listening
 from oklp.settings import Settings
-from oklp.storage import calls, events, games, ledger, matches, relays, webhooks
+from oklp.storage import calls, events, games, ledger, mails, matches, relays, tickets, webhooks
 from oklp.storage.engine import Tx
+
+MAILS_KEPT_MS = 30 * 24 * 3_600_000
 
 
 class Agenda(NamedTuple):
@@ -45,6 +47,8 @@ def sweep(tx: Tx, settings: Settings, now: int) -> None:
     )
     calls.sweep(tx, now - settings.call_log_seconds * 1000)
     relays.sweep(tx, now - listening.KEPT_MS)
+    tickets.sweep(tx, now)
+    mails.sweep(tx, now - MAILS_KEPT_MS)
 
 
 def accounts(tx: Tx) -> list[str]:

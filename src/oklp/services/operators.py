@@ -32,8 +32,8 @@ LISTED_WITH_A_MATCH = 200
 # --- operators themselves --------------------------------------------------------------------------------------------
 
 
-def create(tx: Tx, operator_id: str, username: str, password_hash: str, now: int) -> None:
-    """An operator made by the command line. Raises NameTaken."""
+def create(tx: Tx, operator_id: str, username: str, password_hash: str, now: int, email: str = "") -> None:
+    """An operator made by the command line, whose word for the address is good. Raises NameTaken."""
     if player_store.person_by_name(tx, "operator", username.lower()) is not None:
         raise taken("username", "is taken")
     with tx.refusing(taken("username", "was taken a moment ago")):
@@ -43,10 +43,21 @@ def create(tx: Tx, operator_id: str, username: str, password_hash: str, now: int
             id=operator_id,
             username=username,
             username_key=username.lower(),
+            email=email,
+            email_verified_at=now if email else None,
             password_hash=password_hash,
             created_at=now,
         )
     _audit(tx, games.COMMAND_LINE, "operator.create", f"operator:{operator_id}", None, {"username": username}, now)
+
+
+def profile(tx: Tx, operator_id: str) -> contract.OperatorProfile:
+    row = player_store.person(tx, "operator", operator_id)
+    if row is None:
+        raise NotFound("There is no such operator.")
+    return contract.OperatorProfile(
+        operator_id=row.id, username=row.username, email=row.email, email_verified=row.email_verified_at is not None
+    )
 
 
 # --- games -----------------------------------------------------------------------------------------------------------

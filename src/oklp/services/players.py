@@ -112,6 +112,7 @@ def profile_of(row: Row) -> contract.Profile:
         date_of_birth=date.fromisoformat(row.date_of_birth),
         status=row.status,
         verified=row.verified,
+        email_verified=row.email_verified_at is not None,
         created_at=views.when(row.created_at),
     )
 

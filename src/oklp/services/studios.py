@@ -129,6 +129,7 @@ def profile(tx: Tx, member_id: str) -> contract.StudioProfile:
         member_id=row.id,
         username=row.username,
         email=row.email,
+        email_verified=row.email_verified_at is not None,
         role=row.role,
     )
 
@@ -171,7 +172,12 @@ def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) 
 
 def _member(row: Row) -> contract.StudioMember:
     return contract.StudioMember(
-        member_id=row.id, username=row.username, email=row.email, role=row.role, created_at=views.when(row.created_at)
+        member_id=row.id,
+        username=row.username,
+        email=row.email,
+        email_verified=row.email_verified_at is not None,
+        role=row.role,
+        created_at=views.when(row.created_at),
     )
 
 

@@ -44,7 +44,7 @@ Listener = Callable[[set[str], Sequence[Any]], None]
 CHANNEL = "oklp"
 PQTRANS_INERROR = 3  # libpq's word for a transaction that has failed
 POLL_SECONDS = 0.1
-TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners"})
+TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners", "mails"})
 
 
 class SilentObserver:

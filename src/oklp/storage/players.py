@@ -27,6 +27,18 @@ def person(tx: Tx, kind: str, person_id: str) -> Row | None:
     return tx.row(sa.select(table).where(table.c.id == person_id))
 
 
+def by_email(tx: Tx, kind: str, email: str, limit: int) -> Sequence[Row]:
+    """Everybody with this address, whose case does not count."""
+    table = PEOPLE[kind]
+    wanted = sa.func.lower(table.c.email) == sa.func.lower(email)
+    return tx.rows(sa.select(table).where(wanted).order_by(table.c.username_key).limit(limit))
+
+
+def update_person(tx: Tx, kind: str, person_id: str, **values: Any) -> None:
+    table = PEOPLE[kind]
+    tx.execute(table.update().where(table.c.id == person_id).values(**values))
+
+
 def delete_member(tx: Tx, member_id: str) -> None:
     tx.execute(schema.members.delete().where(schema.members.c.id == member_id))
 
@@ -111,8 +123,18 @@ def delete_session(tx: Tx, token_hash: str) -> None:
     tx.execute(schema.sessions.delete().where(schema.sessions.c.token_hash == token_hash))
 
 
-def delete_sessions_of(tx: Tx, subject_id: str) -> None:
-    tx.execute(schema.sessions.delete().where(schema.sessions.c.subject_id == subject_id))
+def delete_sessions_of(tx: Tx, subject_id: str, but: str | None = None) -> None:
+    """All of a person's, but the one with this hash."""
+    s = schema.sessions
+    wanted = s.c.subject_id == subject_id
+    tx.execute(s.delete().where(wanted if but is None else sa.and_(wanted, s.c.token_hash != but)))
+
+
+def sessions_of(tx: Tx, subject_id: str, now: int) -> Sequence[Row]:
+    """Newest first."""
+    s = schema.sessions
+    wanted = (s.c.subject_id == subject_id, s.c.expires_at > now)
+    return tx.rows(sa.select(s).where(*wanted).order_by(s.c.created_at.desc(), s.c.token_hash))
 
 
 def insert_failure(tx: Tx, key: str, now: int) -> None:

@@ -22,6 +22,8 @@ Int = sa.BigInteger
 # SQLite counts up by itself only in an INTEGER PRIMARY KEY.
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+KINDS = ("player", "member", "operator")
+
 
 def _one_of(column: str, *values: str, name: str | None = None) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
@@ -71,6 +73,7 @@ members = sa.Table(
     sa.Column("password_hash", Text, nullable=False),
     sa.Column("role", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
+    sa.Column("email_verified_at", Int),
     _one_of("role", "owner", "developer", "viewer"),
 )
 
@@ -80,8 +83,10 @@ operators = sa.Table(
     sa.Column("id", Text, primary_key=True),
     sa.Column("username", Text, nullable=False),
     sa.Column("username_key", Text, nullable=False, unique=True),
+    sa.Column("email", Text, nullable=False, server_default=""),
     sa.Column("password_hash", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
+    sa.Column("email_verified_at", Int),
 )
 
 players = sa.Table(
@@ -98,8 +103,12 @@ players = sa.Table(
     sa.Column("status_reason", Text),
     sa.Column("verified", sa.Boolean, nullable=False),
     sa.Column("created_at", Int, nullable=False),
+    sa.Column("email_verified_at", Int),
     _one_of("status", "active", "suspended"),
 )
+# Whoever forgot his name is found by his address, of which the case does not count.
+for _people in (players, members, operators):
+    sa.Index(f"ix_{_people.name}_email", sa.func.lower(_people.c.email))
 
 sessions = sa.Table(
     "sessions",
@@ -109,8 +118,51 @@ sessions = sa.Table(
     sa.Column("subject_id", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
     sa.Column("expires_at", Int, nullable=False, index=True),
-    _one_of("kind", "player", "member", "operator"),
+    # Where from and with what: for its owner, who looks for sessions that are not his.
+    sa.Column("address", Text),
+    sa.Column("user_agent", Text),
+    _one_of("kind", *KINDS),
     sa.Index("ix_sessions_subject", "subject_id"),
+)
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("token_hash", Text, primary_key=True),
+    sa.Column("purpose", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("subject_id", Text, nullable=False),
+    sa.Column("email", Text),  # the address that whoever brings the token has proved to be his
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("expires_at", Int, nullable=False, index=True),
+    _one_of("purpose", "password-reset", "email-verification"),
+    _one_of("kind", *KINDS),
+    sa.Index("ix_tickets_subject", "subject_id"),
+)
+
+mails = sa.Table(
+    "mails",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("recipient", Text, nullable=False),
+    sa.Column("content", Text),  # encrypted JSON: it holds tokens. Gone once it is over, but in the sandbox
+    sa.Column("state", Text, nullable=False),
+    sa.Column("attempts", Int, nullable=False),
+    sa.Column("next_attempt_at", Int),
+    sa.Column("give_up_at", Int, nullable=False),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("sent_at", Int),
+    sa.Column("last_error", Text),
+    _one_of("state", "asked", "waiting", "sent", "failed"),
+    sa.CheckConstraint("(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name="due_while_waiting"),
+    sa.Index("ix_mails_order", "created_at", "id"),
+)
+sa.Index(
+    "ix_mails_due",
+    mails.c.next_attempt_at,
+    postgresql_where=mails.c.next_attempt_at.is_not(None),
+    sqlite_where=mails.c.next_attempt_at.is_not(None),
 )
 
 login_failures = sa.Table(

@@ -84,25 +84,26 @@ async def still_valid(here: Context, request: Request) -> bool:
     return await session_holds(here, hash_token(bearer(request)))
 
 
-async def _player(request: Request) -> Caller:
+# The APIs by the part of their address that names them, and whom each is for.
+KINDS = {"player": "player", "studio": "member", "operator": "operator"}
+_OTHERS = {"player": "This is for players.", "member": "This is for studios.", "operator": "This is for operators."}
+
+
+def _kind(request: Request) -> str:
+    """Whose API this is: `/api/studio/v1/…` is for members."""
+    return KINDS[request.scope["path"].split("/")[2]]
+
+
+async def _self(request: Request) -> Person:
     person = await person_of(request, context_of(request))
-    if person.kind != "player":
-        raise Forbidden("This is for players.")
+    kind = _kind(request)
+    if person.kind != kind:
+        raise Forbidden(_OTHERS[kind])
+    return person
+
+
+async def _player(person: Annotated[Person, Depends(_self)]) -> Caller:
     return Caller(person.id, person.username)
-
-
-async def _member(request: Request) -> Person:
-    person = await person_of(request, context_of(request))
-    if person.kind != "member":
-        raise Forbidden("This is for studios.")
-    return person
-
-
-async def _operator(request: Request) -> Person:
-    person = await person_of(request, context_of(request))
-    if person.kind != "operator":
-        raise Forbidden("This is for operators.")
-    return person
 
 
 async def _here(connection: HTTPConnection) -> Context:
@@ -110,9 +111,11 @@ async def _here(connection: HTTPConnection) -> Context:
     return context_of(connection)
 
 
+OfKind = Annotated[str, Depends(_kind)]
+AsSelf = Annotated[Person, Depends(_self)]
 AsPlayer = Annotated[Caller, Depends(_player)]
-AsMember = Annotated[Person, Depends(_member)]
-AsOperator = Annotated[Person, Depends(_operator)]
+AsMember = AsSelf
+AsOperator = AsSelf
 Here = Annotated[Context, Depends(_here)]
 
 

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from oklp.contract import SCOPE
 from oklp.services import auth, faults
+from oklp.services.accounts import Draft
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook
 from oklp.services.faults import Armed
@@ -123,6 +124,11 @@ def context_behind(request: Asked) -> Context:
 
 def new_uuid() -> str:
     return str(uuid.uuid4())
+
+
+def new_draft() -> Draft:
+    """What is random of a mail with a link."""
+    return Draft(new_uuid(), new_token())
 
 
 def new_token() -> str:

@@ -148,7 +148,14 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-_OPEN = ("/players", "/sessions", "/studios")
+_OPEN = (
+    "/players",
+    "/sessions",
+    "/studios",
+    "/password-resets",
+    "/password-resets/confirm",
+    "/email-verifications/confirm",
+)
 
 
 def _add_common(path: str, operation: dict[str, Any]) -> None:

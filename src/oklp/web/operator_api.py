@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.services import books, conformance, matches, operators, players, webhooks
+from oklp.services import books, conformance, mails, matches, operators, players, webhooks
 from oklp.services.auth import Person
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import AsOperator, Cursor, Here, Limit, from_cursor, once, to_cursor
@@ -46,8 +46,8 @@ async def log_out(here: Here, request: Request, operator: AsOperator) -> Respons
 
 
 @router.get("/me", response_model=contract.OperatorProfile)
-async def me(operator: AsOperator) -> contract.OperatorProfile:
-    return contract.OperatorProfile(operator_id=operator.id, username=operator.username)
+async def me(here: Here, operator: AsOperator) -> contract.OperatorProfile:
+    return await here.db.read(operators.profile, operator.id)
 
 
 # --- games -----------------------------------------------------------------------------------------------------------
@@ -236,6 +236,21 @@ async def audit_log(
     before = from_cursor(cursor, int)
     found, more = await here.db.read(operators.audit_log, subject, before[0] if before is not None else None, limit)
     return contract.AuditPage(entries=found, next_cursor=to_cursor(more) if more is not None else None)
+
+
+@router.get("/mails", response_model=contract.MailPage)
+async def list_mails(
+    here: Here,
+    operator: AsOperator,
+    recipient: Annotated[contract.Email | None, Query()] = None,
+    state: Annotated[contract.MailState | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> contract.MailPage:
+    """Mails that were sent, wait or failed, newest first. In the sandbox with what they say."""
+    before = from_cursor(cursor, int, str)
+    found, more = await here.db.read(mails.page, here.settings, here.vault, recipient, state, before, limit)
+    return contract.MailPage(mails=found, next_cursor=to_cursor(*more) if more is not None else None)
 
 
 @router.get("/books", response_model=contract.Books)

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import games, launch, ledger, matches, players, starting, vault
+from oklp.services import accounts, games, launch, ledger, matches, players, starting, vault
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Position
 from oklp.services.starting import Confirm
@@ -27,7 +27,7 @@ from oklp.web.caller import (
     once,
     to_cursor,
 )
-from oklp.web.context import new_token, new_uuid
+from oklp.web.context import new_draft, new_token, new_uuid
 from oklp.web.live import event_stream
 from oklp.web.sessions import log_in_as, log_out_of
 
@@ -44,7 +44,9 @@ async def sign_up(here: Here, body: contract.SignUp) -> contract.Player:
     now = here.clock()
     players.check_sign_up(here.settings, body, now)
     password_hash = await here.in_pool(vault.hash_password, body.password)
-    return await here.db.write(players.sign_up, here.settings, new_uuid(), body, password_hash, now)
+    return await here.db.write(
+        accounts.sign_up_player, here.settings, here.vault, new_uuid(), body, password_hash, new_draft(), now
+    )
 
 
 @router.post("/sessions", status_code=201, response_model=contract.Session)

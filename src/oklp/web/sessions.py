@@ -6,20 +6,40 @@ from fastapi import Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.errors import Unauthenticated
+from oklp.errors import Unauthenticated, invalid
 from oklp.observability import count, login_failures
 from oklp.services import auth, vault, views
-from oklp.services.auth import LogIn
+from oklp.services.auth import LogIn, Person
 from oklp.signing import hash_token
 from oklp.web.caller import address_of, bearer
 from oklp.web.context import Context, new_token
 
+USER_AGENT_CHARS = 200
 NEVER_MATCHES = vault.hash_password("no such person has this password")
+
+
+def attempt_of(request: Request, kind: str, username: str) -> LogIn:
+    """Who says who he is, and from where."""
+    user_agent = request.headers.get("user-agent", "")[:USER_AGENT_CHARS]
+    return LogIn(kind, username, address_of(request), "".join(filter(str.isprintable, user_agent)) or None)
+
+
+async def prove_password(here: Context, request: Request, person: Person, password: str, field: str) -> None:
+    """That it is the caller himself, and not somebody who found his session.
+
+    Raises InvalidRequest for a wrong password, TooManyRequests after too many.
+    """
+    attempt = attempt_of(request, person.kind, person.username)
+    known = await here.db.read(auth.begin_login, here.settings, attempt, here.clock())
+    right = await here.in_pool(vault.verify_password, password, known.password_hash or NEVER_MATCHES)
+    if not await here.db.write(auth.check_password, here.settings, attempt, right, here.clock()):
+        count(login_failures)
+        raise invalid(field, "is not the password of this account")
 
 
 async def log_in_as(here: Context, request: Request, kind: str, body: contract.LogIn) -> contract.Session:
     """Check a password and open a session. One refusal for unknown names and wrong passwords, and one duration."""
-    attempt = LogIn(kind, body.username, address_of(request))
+    attempt = attempt_of(request, kind, body.username)
     known = await here.db.read(auth.begin_login, here.settings, attempt, here.clock())
     right = await here.in_pool(vault.verify_password, body.password, known.password_hash or NEVER_MATCHES)
     token = new_token()

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from oklp import contract
 from oklp.errors import Forbidden, invalid
-from oklp.services import conformance, faults, games, matches, studios, vault, webhooks
+from oklp.services import accounts, conformance, faults, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
-from oklp.web.context import Context, new_uuid
+from oklp.web.context import Context, new_draft, new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
@@ -60,7 +60,17 @@ def _with_secrets(thing: contract.RegisteredGame | contract.DeveloperConfig) -> 
 async def sign_up(here: Here, body: contract.NewStudio) -> contract.Studio:
     """A new studio, with its first owner."""
     password_hash = await here.in_pool(vault.hash_password, body.password)
-    return await here.db.write(studios.sign_up, new_uuid(), new_uuid(), body, password_hash, here.clock())
+    return await here.db.write(
+        accounts.sign_up_studio,
+        here.settings,
+        here.vault,
+        new_uuid(),
+        new_uuid(),
+        body,
+        password_hash,
+        new_draft(),
+        here.clock(),
+    )
 
 
 @router.post("/sessions", status_code=201, response_model=contract.Session)
@@ -87,7 +97,16 @@ async def list_members(here: Here, member: AsViewer) -> contract.StudioMemberPag
 async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember) -> contract.StudioMember:
     password_hash = await here.in_pool(vault.hash_password, body.password)
     return await here.db.write(
-        studios.add_member, member.actor, member.studio_id, new_uuid(), body, password_hash, here.clock()
+        accounts.add_member,
+        here.settings,
+        here.vault,
+        member.actor,
+        member.studio_id,
+        new_uuid(),
+        body,
+        password_hash,
+        new_draft(),
+        here.clock(),
     )
 
 

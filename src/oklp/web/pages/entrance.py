@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import MalformedRequest, OklpError, Unauthenticated
-from oklp.services import games, players, vault
-from oklp.web.context import new_uuid
+from oklp.services import accounts, games, players, vault
+from oklp.web.context import new_draft, new_uuid
 from oklp.web.pages import forms, words
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
@@ -141,7 +141,9 @@ async def sign_up(visit: Visit) -> Response:
         now = here.clock()
         players.check_sign_up(here.settings, body, now)
         password_hash = await here.in_pool(vault.hash_password, body.password)
-        await here.db.write(players.sign_up, here.settings, new_uuid(), body, password_hash, now)
+        await here.db.write(
+            accounts.sign_up_player, here.settings, here.vault, new_uuid(), body, password_hash, new_draft(), now
+        )
     except OklpError as refusal:
         if refusal.status >= 500:
             raise

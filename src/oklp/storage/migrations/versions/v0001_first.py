@@ -153,6 +153,34 @@ def upgrade() -> None:
     )
     op.create_index("ix_login_failures_key_at", "login_failures", ["key", "at"], unique=False)
     op.create_table(
+        "mails",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("next_attempt_at", sa.BigInteger(), nullable=True),
+        sa.Column("give_up_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name=op.f("ck_mails_due_while_waiting")
+        ),
+        sa.CheckConstraint("state IN ('asked', 'waiting', 'sent', 'failed')", name=op.f("ck_mails_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
+    )
+    op.create_index(
+        "ix_mails_due",
+        "mails",
+        ["next_attempt_at"],
+        unique=False,
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+    )
+    op.create_index("ix_mails_order", "mails", ["created_at", "id"], unique=False)
+    op.create_table(
         "match_tokens",
         sa.Column("token_hash", sa.Text(), nullable=False),
         sa.Column("match_id", sa.Text(), nullable=False),
@@ -176,11 +204,14 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("username_key", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), server_default="", nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("email_verified_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operators")),
         sa.UniqueConstraint("username_key", name=op.f("uq_operators_username_key")),
     )
+    op.create_index("ix_operators_email", "operators", [sa.literal_column("lower(email)")], unique=False)
     op.create_table(
         "payments",
         sa.Column("id", sa.Text(), nullable=False),
@@ -222,10 +253,12 @@ def upgrade() -> None:
         sa.Column("status_reason", sa.Text(), nullable=True),
         sa.Column("verified", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("email_verified_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_players_status")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_players")),
         sa.UniqueConstraint("username_key", name=op.f("uq_players_username_key")),
     )
+    op.create_index("ix_players_email", "players", [sa.literal_column("lower(email)")], unique=False)
     op.create_table(
         "postings",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -282,6 +315,8 @@ def upgrade() -> None:
         sa.Column("subject_id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("user_agent", sa.Text(), nullable=True),
         sa.CheckConstraint("kind IN ('player', 'member', 'operator')", name=op.f("ck_sessions_kind")),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_sessions")),
     )
@@ -304,6 +339,21 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studios")),
     )
+    op.create_table(
+        "tickets",
+        sa.Column("token_hash", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("subject_id", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('player', 'member', 'operator')", name=op.f("ck_tickets_kind")),
+        sa.CheckConstraint("purpose IN ('password-reset', 'email-verification')", name=op.f("ck_tickets_purpose")),
+        sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_tickets")),
+    )
+    op.create_index(op.f("ix_tickets_expires_at"), "tickets", ["expires_at"], unique=False)
+    op.create_index("ix_tickets_subject", "tickets", ["subject_id"], unique=False)
     op.create_table(
         "games",
         sa.Column("id", sa.Text(), nullable=False),
@@ -335,6 +385,7 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("email_verified_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("role IN ('owner', 'developer', 'viewer')", name=op.f("ck_members_role")),
         sa.ForeignKeyConstraint(
             ["studio_id"],
@@ -343,6 +394,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_members")),
         sa.UniqueConstraint("username_key", name=op.f("uq_members_username_key")),
     )
+    op.create_index("ix_members_email", "members", [sa.literal_column("lower(email)")], unique=False)
     op.create_index(op.f("ix_members_studio_id"), "members", ["studio_id"], unique=False)
     op.create_table(
         "game_secrets",

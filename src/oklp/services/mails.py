@@ -1,0 +1,183 @@
+"""The outbox of mails: written in the transaction of the work that they tell of, sent by the postman afterwards.
+
+A mail holds what its text is made of, encrypted, since there are tokens in it; the text is made when it is sent. It is
+sent at least once: an attempt whose outcome is never recorded, since the process ended, is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from oklp import contract
+from oklp.errors import Conflict
+from oklp.services import mail_texts, views
+from oklp.services.vault import Vault
+from oklp.settings import Settings
+from oklp.storage import mails as store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+# An attempt that is not recorded in this time is made again.
+LEASE_MS = 120_000
+BACK_OFF_SECONDS = (5, 30, 120, 600, 1_800, 3_600)
+NOTICE_SECONDS = 24 * 3_600
+
+# Where the pages are that links lead to, by kind of person.
+_PAGES = {"player": "", "member": "/studio", "operator": "/operator"}
+
+
+class Letter(NamedTuple):
+    """A mail as it is sent. `attempt` says which one this is; after `give_up_at` there is no other."""
+
+    mail_id: str
+    attempt: int
+    give_up_at: int
+    recipient: str
+    subject: str
+    text: str
+
+
+def link(settings: Settings, kind: str, page: str, **query: str) -> str:
+    """The address of a page for a kind of person."""
+    tail = f"?{urlencode(query)}" if query else ""
+    return f"{settings.public_url}{_PAGES[kind]}/{page}{tail}"
+
+
+def post(
+    tx: Tx,
+    vault: Vault,
+    mail_id: str,
+    kind: str,
+    recipient: str,
+    values: Mapping[str, str],
+    now: int,
+    life_seconds: int = NOTICE_SECONDS,
+) -> None:
+    """Put a mail into the outbox. It is not tried for longer than `life_seconds`: a link is of no use after that.
+
+    People made by the command line may have no address, and get no mail.
+    """
+    if recipient:
+        _insert(tx, vault, mail_id, kind, recipient, "waiting", values, now, life_seconds)
+
+
+def ask(tx: Tx, vault: Vault, mail_id: str, kind: str, values: Mapping[str, str], now: int, life_seconds: int) -> None:
+    """Put a question into the outbox that becomes mails when it is looked at: none, one or several."""
+    _insert(tx, vault, mail_id, kind, "", "asked", values, now, life_seconds)
+
+
+def _insert(
+    tx: Tx,
+    vault: Vault,
+    mail_id: str,
+    kind: str,
+    recipient: str,
+    state: str,
+    values: Mapping[str, str],
+    now: int,
+    life_seconds: int,
+) -> None:
+    store.insert(
+        tx,
+        id=mail_id,
+        kind=kind,
+        recipient=recipient,
+        content=vault.encrypt(json.dumps(dict(values))),
+        state=state,
+        attempts=0,
+        next_attempt_at=now,
+        give_up_at=now + life_seconds * 1000,
+        created_at=now,
+    )
+
+
+def values_of(vault: Vault, row: Row) -> dict[str, str]:
+    """What `post` or `ask` were given. Raises Conflict when another key encrypted it."""
+    found: dict[str, str] = json.loads(vault.decrypt(row.content))
+    return found
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+def next_at(tx: Tx) -> int | None:
+    """When the first of the outbox is due."""
+    return store.next_at(tx)
+
+
+def claim(tx: Tx, vault: Vault, now: int, limit: int) -> list[Letter]:
+    """Begin an attempt for mails that are due. It is recorded before it is made."""
+    letters = []
+    for row in store.due(tx, "waiting", now, limit):
+        try:
+            text = mail_texts.write(row.kind, values_of(vault, row))
+        except Conflict as misfit:
+            store.update(tx, row.id, state="failed", next_attempt_at=None, last_error=misfit.detail)
+            continue
+        attempt = row.attempts + 1
+        letters.append(Letter(row.id, attempt, row.give_up_at, row.recipient, text.subject, text.body))
+        store.update(tx, row.id, attempts=attempt, next_attempt_at=now + LEASE_MS)
+    return letters
+
+
+def sent(tx: Tx, settings: Settings, letter: Letter, now: int) -> None:
+    _finish(tx, settings, letter, state="sent", next_attempt_at=None, sent_at=now, last_error=None)
+
+
+def not_sent(tx: Tx, settings: Settings, letter: Letter, error: str, permanent: bool, now: int) -> bool:
+    """Try again later, unless it is hopeless or would be too late. Returns whether it was given up."""
+    wait_ms = BACK_OFF_SECONDS[min(letter.attempt, len(BACK_OFF_SECONDS)) - 1] * 1000
+    given_up = permanent or now + wait_ms > letter.give_up_at
+    if given_up:
+        _finish(tx, settings, letter, state="failed", next_attempt_at=None, last_error=error)
+    else:
+        store.finish(tx, letter.mail_id, letter.attempt, next_attempt_at=now + wait_ms, last_error=error)
+    return given_up
+
+
+def _finish(tx: Tx, settings: Settings, letter: Letter, **values: Any) -> None:
+    if not settings.sandbox:
+        values["content"] = None  # the tokens in it are of no use here any more
+    store.finish(tx, letter.mail_id, letter.attempt, **values)
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def page(
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    recipient: str | None,
+    state: str | None,
+    before: tuple[int, str] | None,
+    limit: int,
+) -> tuple[list[contract.Mail], tuple[int, str] | None]:
+    """Newest first, and where the rest begins. Texts are shown in the sandbox alone: there are tokens in them."""
+    rows = store.page(tx, recipient, state, before, limit + 1)
+    more = (rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
+    return [_view(row, vault if settings.sandbox else None) for row in rows[:limit]], more
+
+
+def _view(row: Row, vault: Vault | None) -> contract.Mail:
+    text = None
+    if vault is not None and row.content is not None:
+        with contextlib.suppress(Conflict):  # of a key that the sandbox has replaced
+            text = mail_texts.write(row.kind, values_of(vault, row))
+    return contract.Mail(
+        mail_id=row.id,
+        kind=row.kind,
+        recipient=row.recipient,
+        state=row.state,
+        attempts=row.attempts,
+        created_at=views.when(row.created_at),
+        next_attempt_at=views.maybe_when(row.next_attempt_at),
+        sent_at=views.maybe_when(row.sent_at),
+        last_error=row.last_error,
+        subject=text.subject if text is not None else None,
+        text=text.body if text is not None else None,
+    )

@@ -1,0 +1,68 @@
+"""The outbox of mails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema
+from oklp.storage.tx import Row, Tx
+
+m = schema.mails
+
+
+def insert(tx: Tx, **values: Any) -> None:
+    """Wakes whoever sends."""
+    tx.execute(m.insert(), values)
+    tx.notify("mails")
+
+
+def next_at(tx: Tx) -> int | None:
+    """When the first mail is due."""
+    found: int | None = tx.execute(
+        sa.select(sa.func.min(m.c.next_attempt_at)).where(m.c.next_attempt_at.is_not(None))
+    ).scalar()
+    return found
+
+
+def due(tx: Tx, state: str, now: int, limit: int) -> Sequence[Row]:
+    """What is due, locked; what another node has locked is left to it."""
+    statement = (
+        sa.select(m)
+        .where(m.c.state == state, m.c.next_attempt_at <= now)
+        .order_by(m.c.next_attempt_at, m.c.id)
+        .limit(limit)
+    )
+    return tx.rows(statement.with_for_update(skip_locked=True))
+
+
+def update(tx: Tx, mail_id: str, **values: Any) -> None:
+    tx.execute(m.update().where(m.c.id == mail_id).values(**values))
+
+
+def finish(tx: Tx, mail_id: str, attempt: int, **values: Any) -> bool:
+    """Record the outcome of an attempt; False when a later one has begun, whose outcome counts."""
+    wanted = (m.c.id == mail_id, m.c.attempts == attempt, m.c.state == "waiting")
+    return tx.execute(m.update().where(*wanted).values(**values)).rowcount == 1
+
+
+def delete(tx: Tx, mail_id: str) -> None:
+    tx.execute(m.delete().where(m.c.id == mail_id))
+
+
+def page(tx: Tx, recipient: str | None, state: str | None, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
+    statement = sa.select(m).where(m.c.state != "asked")
+    if recipient is not None:
+        statement = statement.where(sa.func.lower(m.c.recipient) == sa.func.lower(recipient))
+    if state is not None:
+        statement = statement.where(m.c.state == state)
+    if before is not None:
+        statement = statement.where(sa.tuple_(m.c.created_at, m.c.id) < sa.tuple_(*map(sa.literal, before)))
+    return tx.rows(statement.order_by(m.c.created_at.desc(), m.c.id.desc()).limit(limit))
+
+
+def sweep(tx: Tx, before: int) -> None:
+    """Forget mails that are over."""
+    tx.execute(m.delete().where(m.c.created_at < before, m.c.state.in_(["sent", "failed"])))

@@ -1,0 +1,485 @@
+"""Accounts of their owners: addresses that are proved, passwords that are forgotten, mails that carry the links."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from oklp import contract
+from oklp.errors import InvalidRequest, NotFound, TooManyRequests
+from oklp.mailer import Mail, NotSent
+from oklp.postman import Postman
+from oklp.services import accounts, auth, housekeeping, mails, players
+from oklp.services.accounts import Draft
+from oklp.services.auth import LogIn, SessionQuestion
+from oklp.services.vault import Vault, hash_password, verify_password
+from oklp.settings import Settings
+from oklp.signing import hash_token
+from tests.services.world import HOUR, MINUTE, SECOND, T0, World, refused
+
+HERE = "192.0.2.1"
+LINK = re.compile(r"token=([A-Za-z0-9_-]+)")
+
+
+@dataclass
+class Box:
+    """A mail server that keeps what it takes, or refuses it."""
+
+    taken: list[Mail] = field(default_factory=list)
+    refusal: NotSent | None = None
+
+    async def send(self, mail: Mail) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.taken.append(mail)
+
+    def last(self, address: str) -> Mail:
+        return [mail for mail in self.taken if mail.recipient == address][-1]
+
+    def tokens(self, address: str) -> list[str]:
+        """Of the last mail to this address."""
+        return LINK.findall(self.last(address).text)
+
+
+class House:
+    """Accounts in a world, and a postman who is sent around by hand."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.box = Box()
+
+    @property
+    def settings(self) -> Settings:
+        return self.world.settings
+
+    def run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self.world.run(fn, *args)
+
+    def deliver(self) -> None:
+        """Send all that is due."""
+        world = self.world
+        postman = Postman(self.settings, world.db, world.vault, lambda: world.now, world.new_id, self.box)
+
+        async def work() -> None:
+            while await postman._look() == 0:
+                pass
+
+        asyncio.run(work())
+
+    def draft(self) -> Draft:
+        return Draft(self.world.new_uuid(), self.world.new_id())
+
+    def sign_up(self, username: str, email: str) -> str:
+        world = self.world
+        request = contract.SignUp.model_validate(
+            {
+                "username": username,
+                "email": email,
+                "password": "correct horse",
+                "date_of_birth": "1990-05-17",
+                "country": "DE",
+            }
+        )
+        user_id = world.new_uuid()
+        self.run(
+            accounts.sign_up_player, self.settings, world.vault, user_id, request, "no hash", self.draft(), world.now
+        )
+        return user_id
+
+    def ask_reset(self, name_or_email: str, address: str = HERE, kind: str = "player") -> None:
+        world = self.world
+        self.run(
+            accounts.ask_reset,
+            self.settings,
+            world.vault,
+            kind,
+            name_or_email,
+            address,
+            world.new_uuid(),
+            world.now,
+        )
+
+    def reset(self, token: str, password_hash: str = "new hash", kind: str = "player") -> None:
+        world = self.world
+        self.run(accounts.check_reset, kind, hash_token(token), world.now)
+        self.run(
+            accounts.confirm_reset,
+            self.settings,
+            world.vault,
+            kind,
+            hash_token(token),
+            password_hash,
+            HERE,
+            world.new_uuid(),
+            world.now,
+        )
+
+    def confirm_email(self, token: str) -> None:
+        world = self.world
+        given = (self.settings, world.vault, "player", hash_token(token), world.new_uuid(), world.now)
+        self.run(accounts.confirm_email, *given)
+
+    def change_email(self, user_id: str, email: str) -> None:
+        world = self.world
+        given = (self.settings, world.vault, "player", user_id, email, HERE, self.draft(), world.now)
+        self.run(accounts.change_email, *given)
+
+    def log_in(self, username: str, user_id: str | None, token: str, address: str = HERE) -> Any:
+        attempt = LogIn("player", username, address, "Browser/1")
+        return self.run(auth.end_login, self.settings, attempt, user_id, token, self.world.now)
+
+    def is_in(self, token: str) -> bool:
+        [outcome] = self.run(auth.sessions, [SessionQuestion(hash_token(token), self.world.now)])
+        return isinstance(outcome, auth.Person)
+
+    def profile(self, user_id: str) -> contract.Profile:
+        found: contract.Profile = self.run(players.profile, user_id)
+        return found
+
+    def password(self, user_id: str) -> str:
+        [row] = self.world.rows("SELECT password_hash FROM players WHERE id = :id", id=user_id)
+        return str(row[0])
+
+    def mails(self) -> list[contract.Mail]:
+        found: list[contract.Mail] = self.run(mails.page, self.settings, self.world.vault, None, None, None, 100)[0]
+        return found
+
+
+@pytest.fixture
+def house(world: World) -> House:
+    return House(world)
+
+
+@contextmanager
+def in_production(house: House) -> Iterator[None]:
+    before = house.world.settings
+    house.world.settings = before.model_copy(update={"sandbox": False})
+    yield
+    house.world.settings = before
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+def test_the_link_of_the_sign_up_proves_the_address_once(house: House) -> None:
+    user_id = house.sign_up("ada", "ada@example.org")
+    assert not house.profile(user_id).email_verified
+    house.deliver()
+    [token] = house.box.tokens("ada@example.org")
+    assert f"{house.settings.public_url}/verify-email?token=" in house.box.last("ada@example.org").text
+    house.confirm_email(token)
+    assert house.profile(user_id).email_verified
+    with refused(InvalidRequest, "token"):
+        house.confirm_email(token)
+
+
+def test_a_link_runs_out_and_a_newer_one_replaces_it(house: House) -> None:
+    world = house.world
+    user_id = house.sign_up("ada", "ada@example.org")
+    house.deliver()
+    [first] = house.box.tokens("ada@example.org")
+    again = (house.settings, world.vault, "player", user_id, HERE)
+    house.run(accounts.verify_again, *again, house.draft(), world.now)
+    house.deliver()
+    [second] = house.box.tokens("ada@example.org")
+    with refused(InvalidRequest, "token"):
+        house.confirm_email(first)
+    world.now += house.settings.email_verification_seconds * SECOND
+    with refused(InvalidRequest, "token"):
+        house.confirm_email(second)
+    house.run(accounts.verify_again, *again, house.draft(), world.now)
+    house.deliver()
+    house.confirm_email(house.box.tokens("ada@example.org")[0])
+    sent = len(house.box.taken)
+    house.run(accounts.verify_again, *again, house.draft(), world.now)
+    house.deliver()
+    assert len(house.box.taken) == sent  # nothing is left to prove
+
+
+def test_an_address_changes_when_the_new_one_is_proved_and_the_old_one_is_told(house: House) -> None:
+    user_id = house.sign_up("ada", "old@example.org")
+    house.ask_reset("ada")
+    house.change_email(user_id, "new@example.org")
+    house.deliver()
+    assert house.profile(user_id).email == "old@example.org"
+    [reset] = house.box.tokens("old@example.org")
+    [token] = house.box.tokens("new@example.org")
+    house.confirm_email(token)
+    changed = house.profile(user_id)
+    assert (changed.email, changed.email_verified) == ("new@example.org", True)
+    house.deliver()
+    assert house.box.last("old@example.org").subject == "Your e-mail address was changed"
+    # Whoever reads the old mailbox cannot take the account back by a link that lies there.
+    with refused(InvalidRequest, "token"):
+        house.reset(reset)
+
+
+def test_a_token_is_for_one_purpose_and_one_kind_of_person(house: House) -> None:
+    house.sign_up("ada", "ada@example.org")
+    house.deliver()
+    [proof] = house.box.tokens("ada@example.org")
+    with refused(InvalidRequest, "token"):
+        house.reset(proof)
+    house.ask_reset("ada")
+    house.deliver()
+    [reset] = house.box.tokens("ada@example.org")
+    with refused(InvalidRequest, "token"):
+        house.confirm_email(reset)
+    with refused(InvalidRequest, "token"):
+        house.reset(reset, kind="operator")
+    house.reset(reset)
+
+
+# --- forgotten passwords ---------------------------------------------------------------------------------------------
+
+
+def test_a_reset_by_address_is_one_mail_with_a_link_for_each_account(house: House) -> None:
+    """Addresses are no identities (decision 0008)."""
+    ids = [house.sign_up(name, email) for name, email in (("ada", "a@example.org"), ("ada2", "A@Example.org"))]
+    other = house.sign_up("bea", "b@example.org")
+    house.deliver()
+    house.ask_reset("a@EXAMPLE.org")
+    before = len(house.box.taken)
+    house.deliver()
+    [mail] = house.box.taken[before:]
+    named = re.findall(r"^(\w+): http", mail.text, re.MULTILINE)
+    assert named == ["ada", "ada2"]
+    first, second = LINK.findall(mail.text)
+    house.reset(second, "second's")
+    assert [house.password(each) for each in (*ids, other)] == ["no hash", "second's", "no hash"]
+    house.reset(first, "first's")
+    assert house.password(ids[0]) == "first's"
+
+
+def test_a_reset_works_once_and_for_half_an_hour(house: House) -> None:
+    user_id = house.sign_up("ada", "ada@example.org")
+    for wait, works in ((30 * MINUTE, False), (30 * MINUTE - 1, True)):
+        house.ask_reset("ADA")
+        house.deliver()
+        [token] = house.box.tokens("ada@example.org")
+        house.world.now += wait
+        if not works:
+            with refused(InvalidRequest, "token"):
+                house.reset(token)
+    house.reset(token)
+    assert house.password(user_id) == "new hash"
+    with refused(InvalidRequest, "token"):
+        house.reset(token, "once more")
+    assert house.password(user_id) == "new hash"
+
+
+def test_a_reset_ends_all_sessions_and_forgets_failures_and_proves_the_address(house: House) -> None:
+    user_id = house.sign_up("ada", "ada@example.org")
+    for token in ("one", "two"):
+        house.log_in("ada", user_id, token)
+    for _ in range(house.settings.login_failures):
+        house.log_in("ada", None, "never")
+    with pytest.raises(TooManyRequests):
+        house.log_in("ada", user_id, "locked out")
+    house.deliver()
+    house.ask_reset("ada")
+    house.deliver()
+    [token] = house.box.tokens("ada@example.org")
+    house.reset(token)
+    assert [house.is_in(each) for each in ("one", "two")] == [False, False]
+    assert house.profile(user_id).email_verified
+    house.log_in("ada", user_id, "three")
+    assert house.is_in("three")
+    house.deliver()
+    assert house.box.last("ada@example.org").subject == "Your password was changed"
+
+
+@pytest.mark.parametrize("name", ["nobody", "nobody@example.org", "no-address"])
+def test_of_strangers_nothing_is_sent_and_the_question_leaves_nothing(house: House, name: str) -> None:
+    house.world.player(name="no-address")  # made by the command line
+    house.ask_reset(name)
+    house.deliver()
+    assert house.box.taken == []
+    assert house.world.count("mails") == 0
+    assert house.world.count("tickets") == 0
+
+
+def test_in_production_questions_are_limited_by_name_and_by_address(house: House) -> None:
+    """And a name that nobody has is limited in the same way, or the limit would tell."""
+    with in_production(house):
+        for name in ("ada", "nobody"):
+            for _ in range(accounts.PER_NAME):
+                house.ask_reset(name)
+            with pytest.raises(TooManyRequests) as caught:
+                house.ask_reset(name, "192.0.2.2")
+            assert caught.value.retry_after_seconds == 3_600
+        for n in range(accounts.PER_ADDRESS - 2 * accounts.PER_NAME):
+            house.ask_reset(f"somebody-{n}")
+        with pytest.raises(TooManyRequests):
+            house.ask_reset("another")
+        house.ask_reset("another", "192.0.2.2")
+        house.world.now += HOUR
+        house.ask_reset("ada")
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_of_password_ends_the_other_sessions_alone(house: House) -> None:
+    world = house.world
+    user_id = house.sign_up("ada", "ada@example.org")
+    stranger = house.sign_up("bea", "b@example.org")
+    house.log_in("bea", stranger, "bea's")
+    for token in ("this", "that"):
+        house.log_in("ada", user_id, token)
+    given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), world.now)
+    house.run(accounts.change_password, house.settings, world.vault, *given)
+    assert [house.is_in(each) for each in ("this", "that", "bea's")] == [True, False, True]
+    assert house.password(user_id) == "newer hash"
+
+
+def test_sessions_are_listed_and_ended_by_their_owner_alone(house: House) -> None:
+    world = house.world
+    user_id = house.sign_up("ada", "ada@example.org")
+    stranger = house.sign_up("bea", "b@example.org")
+    house.log_in("ada", user_id, "first", "192.0.2.7")
+    world.now += MINUTE
+    house.log_in("ada", user_id, "second")
+    found = house.run(auth.open_sessions, user_id, hash_token("second"), world.now).sessions
+    assert [(each.address, each.user_agent, each.current) for each in found] == [
+        (HERE, "Browser/1", True),
+        ("192.0.2.7", "Browser/1", False),
+    ]
+    with refused(NotFound):
+        house.run(auth.end_session, stranger, found[1].session_id, world.now)
+    assert house.is_in("first")
+    house.run(auth.end_session, user_id, found[1].session_id, world.now)
+    assert [house.is_in(each) for each in ("first", "second")] == [False, True]
+
+
+def test_passwords_that_are_asked_for_again_are_guessed_as_seldom_as_at_the_log_in(house: House) -> None:
+    world = house.world
+    user_id = house.sign_up("ada", "ada@example.org")
+    attempt = LogIn("player", "ada", HERE)
+    for _ in range(house.settings.login_failures):
+        assert not house.run(auth.check_password, house.settings, attempt, False, world.now)
+    with pytest.raises(TooManyRequests):
+        house.run(auth.check_password, house.settings, attempt, True, world.now)
+    with pytest.raises(TooManyRequests):
+        house.log_in("ada", user_id, "the same count")
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_undone_sends_nothing(house: House) -> None:
+    house.sign_up("ada", "ada@example.org")
+    with pytest.raises(Exception, match="taken"):
+        house.sign_up("ADA", "other@example.org")
+    house.deliver()
+    assert [mail.recipient for mail in house.box.taken] == ["ada@example.org"]
+
+
+def test_a_mail_is_tried_again_with_growing_pauses_until_it_is_taken(house: House) -> None:
+    world = house.world
+    house.sign_up("ada", "ada@example.org")
+    house.box.refusal = NotSent("greylisted", permanent=False)
+    for pause in mails.BACK_OFF_SECONDS[:3]:
+        house.deliver()
+        [mail] = house.mails()
+        assert (mail.state, mail.last_error) == ("waiting", "greylisted")
+        assert mail.next_attempt_at is not None
+        assert mail.next_attempt_at.timestamp() * SECOND == world.now + pause * SECOND
+        world.now += pause * SECOND
+    house.box.refusal = None
+    house.deliver()
+    [mail] = house.mails()
+    assert (mail.state, mail.attempts, mail.last_error) == ("sent", 4, None)
+    assert len(house.box.taken) == 1
+
+
+def test_a_hopeless_mail_is_given_up_and_so_is_one_whose_link_has_run_out(house: House) -> None:
+    world = house.world
+    house.sign_up("ada", "ada@example.org")
+    house.box.refusal = NotSent("no such mailbox", permanent=True)
+    house.deliver()
+    assert [(mail.state, mail.attempts) for mail in house.mails()] == [("failed", 1)]
+    world.now += SECOND
+    house.ask_reset("ada")
+    house.box.refusal = NotSent("nobody listens", permanent=False)
+    until = world.now + 30 * MINUTE
+    while (mail := house.mails()[0]).state == "waiting" or mail.kind != "password-reset":
+        house.deliver()
+        world.now += MINUTE
+        assert world.now < until + HOUR
+    assert mail.state == "failed"
+    assert world.now <= until + MINUTE
+
+
+def test_an_attempt_that_nobody_recorded_is_made_again(house: House) -> None:
+    world = house.world
+    house.sign_up("ada", "ada@example.org")
+    [lost] = house.run(mails.claim, world.vault, world.now, 10)
+    assert house.run(mails.claim, world.vault, world.now, 10) == []
+    world.now += mails.LEASE_MS
+    [again] = house.run(mails.claim, world.vault, world.now, 10)
+    assert (again.mail_id, again.attempt) == (lost.mail_id, 2)
+    # The first comes back after all, and is not the one that counts.
+    house.run(mails.not_sent, house.settings, lost, "late", True, world.now)
+    assert house.mails()[0].state == "waiting"
+    house.run(mails.sent, house.settings, again, world.now)
+    assert house.mails()[0].state == "sent"
+
+
+def test_tokens_are_not_kept_readable_and_in_production_not_at_all(house: House) -> None:
+    house.sign_up("ada", "ada@example.org")
+    [before] = house.world.rows("SELECT content FROM mails")
+    with in_production(house):
+        house.deliver()
+        [token] = house.box.tokens("ada@example.org")
+        assert token not in before.content
+        assert house.mails()[0].text is None
+    assert [row.content for row in house.world.rows("SELECT content FROM mails")] == [None]
+    assert house.world.count("tickets", "token_hash = :token", token=token) == 0
+    # The sandbox shows what it sent, to whoever looks after it.
+    house.ask_reset("ada")
+    house.deliver()
+    [shown] = [mail for mail in house.mails() if mail.kind == "password-reset"]
+    assert shown.text == house.box.last("ada@example.org").text
+
+
+def test_mails_of_another_key_do_not_hold_up_the_others(house: House) -> None:
+    world = house.world
+    vault, world.vault = world.vault, Vault("another key")
+    house.sign_up("ada", "ada@example.org")
+    house.ask_reset("ada")
+    world.vault = vault
+    house.sign_up("bea", "bea@example.org")
+    house.deliver()
+    assert [mail.recipient for mail in house.box.taken] == ["bea@example.org"]
+    assert {mail.recipient: mail.state for mail in house.mails()} == {
+        "ada@example.org": "failed",
+        "bea@example.org": "sent",
+    }
+
+
+def test_what_is_over_is_forgotten_in_time(house: House) -> None:
+    world = house.world
+    house.sign_up("ada", "ada@example.org")
+    house.ask_reset("ada")
+    house.deliver()
+    world.now = T0 + housekeeping.MAILS_KEPT_MS + SECOND
+    house.run(housekeeping.sweep, house.settings, world.now)
+    assert (house.world.count("mails"), house.world.count("tickets")) == (0, 0)
+
+
+def test_a_new_password_is_the_one_that_is_verified(house: House) -> None:
+    user_id = house.sign_up("ada", "ada@example.org")
+    house.deliver()
+    house.ask_reset("ada")
+    house.deliver()
+    house.reset(house.box.tokens("ada@example.org")[0], hash_password("battery staple"))
+    known = house.run(auth.begin_login, house.settings, LogIn("player", "Ada", HERE), house.world.now)
+    assert known.subject_id == user_id
+    assert verify_password("battery staple", known.password_hash)
