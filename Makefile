@@ -7,11 +7,11 @@ WORKERS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak docs words format clean setup setup-dev
+.PHONY: help demo test check bench soak docs screenshots words format clean setup setup-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo: setup ## a running platform with two games, bots, and links for you to play; Ctrl-C ends it
 	@.venv/bin/oklp demo $(ARGS)
@@ -34,6 +34,9 @@ soak: setup-dev ## the long runs: kill -9 under load a hundred times, 100,000 si
 
 docs: setup-dev ## write the generated pages of docs/ again
 	.venv/bin/python scripts/gen_docs.py
+
+screenshots: setup-dev ## every page of the site, on a desktop and a phone, light and dark; into build/screenshots/
+	.venv/bin/python -m tests.browser.screenshots $(ARGS)
 
 words: setup-dev ## bring the message catalogues up to date with the pages
 	.venv/bin/python -m scripts.words

@@ -3,12 +3,15 @@
     python -m scripts.words            write each catalogue anew, with what is there kept
     python -m scripts.words --check    say what is missing or stale, with status 1 if anything is
 
-Messages that are new have no translation yet: fill them in, in `src/oklp/web/pages/locale/`.
+Each surface has a catalogue of its own, so that people who write different pages do not meet in a file; what the shared
+pages say is in `messages.po` and not said again. Messages that are new have no translation yet: fill them in, in
+`src/oklp/web/pages/locale/`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from pathlib import Path
@@ -18,42 +21,69 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 PAGES = Path(__file__).resolve().parent.parent / "src" / "oklp" / "web" / "pages"
+LOCALES = PAGES / "locale"
 METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 OPTIONS = {"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
 PLACEHOLDER = re.compile(r"%\([a-z_]+\)[sd]")
+# Headers that would change with each run, or say nothing.
+UNWANTED = ('"POT-Creation-Date', '"PO-Revision-Date', '"Last-Translator', '"Language-Team', '"Report-Msgid-Bugs-To')
+SHARED = "messages"
+SURFACES = ("operator", "studio")
 
 
-def found() -> Catalog:
-    """Every message of the pages, in the order of the files."""
-    catalogue = Catalog(project="OKLP", charset="utf-8")
+def surface_of(file: str) -> str:
+    """Whose catalogue the messages of a file are in, by the folder that it is in."""
+    folder = file.removeprefix("templates/").partition("/")[0]
+    return folder if folder in SURFACES else SHARED
+
+
+def found() -> dict[str, Catalog]:
+    """Every message of the pages, by surface."""
+    catalogues = {surface: Catalog(project="OKLP", charset="utf-8") for surface in (SHARED, *SURFACES)}
     for file, line, message, comments, _context in extract_from_dir(PAGES, METHODS, OPTIONS):
-        catalogue.add(message, locations=[(file, line)], auto_comments=comments)
-    return catalogue
+        catalogues[surface_of(file)].add(message, locations=[(file, line)], auto_comments=comments)
+    shared = {message.id for message in catalogues[SHARED] if message.id}
+    for surface in SURFACES:
+        for message in [message.id for message in catalogues[surface] if message.id in shared]:
+            catalogues[surface].delete(message)
+    return catalogues
 
 
-def catalogues() -> dict[str, Path]:
-    return {path.parents[1].name: path for path in sorted(PAGES.glob("locale/*/LC_MESSAGES/messages.po"))}
+def languages() -> list[str]:
+    return sorted(path.name for path in LOCALES.iterdir() if path.is_dir())
 
 
-def read(path: Path, language: str) -> Catalog:
+def path_of(language: str, surface: str) -> Path:
+    return LOCALES / language / "LC_MESSAGES" / f"{surface}.po"
+
+
+def read(language: str, surface: str) -> Catalog:
+    path = path_of(language, surface)
+    if not path.exists():
+        return Catalog(locale=language, project="OKLP", charset="utf-8")
     with path.open("rb") as file:
         return read_po(file, locale=language)
 
 
-def faults(language: str, path: Path) -> list[str]:
+def faults(language: str) -> list[str]:
     """What keeps this language from being complete."""
-    wanted = {message.id for message in found() if message.id}
-    known = {message.id: message for message in read(path, language) if message.id}
-    wrong = [f"{language}: not in the catalogue: {each!r}" for each in sorted(wanted - known.keys(), key=str)]
-    wrong += [f"{language}: no longer said: {each!r}" for each in sorted(known.keys() - wanted, key=str)]
+    return [fault for surface, wanted in found().items() for fault in _faults(language, surface, wanted)]
+
+
+def _faults(language: str, surface: str, catalogue: Catalog) -> list[str]:
+    place = f"{language}, {surface}.po"
+    wanted = {message.id for message in catalogue if message.id}
+    known = {message.id: message for message in read(language, surface) if message.id}
+    wrong = [f"{place}: not in the catalogue (make words): {each!r}" for each in sorted(wanted - known.keys(), key=str)]
+    wrong += [f"{place}: no longer said (make words): {each!r}" for each in sorted(known.keys() - wanted, key=str)]
     for key in wanted & known.keys():
         said = known[key].string
         texts = [text or "" for text in (said if isinstance(said, tuple | list) else [said])]
         sources = key if isinstance(key, tuple | list) else [key]
         if known[key].fuzzy or not all(texts):
-            wrong.append(f"{language}: not translated: {key!r}")
+            wrong.append(f"{place}: not translated: {key!r}")
         elif any(set(PLACEHOLDER.findall(text)) - set(PLACEHOLDER.findall(" ".join(sources))) for text in texts):
-            wrong.append(f"{language}: other placeholders than {key!r}")
+            wrong.append(f"{place}: other placeholders than {key!r}")
     return wrong
 
 
@@ -61,15 +91,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     if parser.parse_args().check:
-        wrong = [fault for language, path in catalogues().items() for fault in faults(language, path)]
+        wrong = [fault for language in languages() for fault in faults(language)]
         print("\n".join(wrong) or "All messages are translated.")
         return 1 if wrong else 0
-    for language, path in catalogues().items():
-        catalogue = read(path, language)
-        catalogue.update(found(), no_fuzzy_matching=True)
-        catalogue.obsolete.clear()
-        with path.open("wb") as file:
-            write_po(file, catalogue, width=100, no_location=True, omit_header=False, sort_output=True)
+    for language in languages():
+        for surface, wanted in found().items():
+            catalogue = read(language, surface)
+            catalogue.update(wanted, no_fuzzy_matching=True)
+            catalogue.obsolete.clear()
+            out = io.BytesIO()
+            write_po(out, catalogue, width=100, no_location=True, omit_header=False, sort_output=True)
+            lines = out.getvalue().decode().splitlines(keepends=True)
+            kept = "".join(line for line in lines if not line.startswith(UNWANTED))
+            path_of(language, surface).write_text(kept, encoding="utf-8")
     return 0
 
 

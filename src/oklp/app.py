@@ -94,7 +94,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     if not settings.sandbox:
         from oklp.web.limits import RequestLimit  # its library is loaded where it is used
 
-        app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute)
+        app.add_middleware(RequestLimit, requests_per_minute=settings.requests_per_minute, refused=refused)
     app.add_middleware(Observed)
     return app
 
@@ -112,7 +112,7 @@ def create_server(
 
 def handlers() -> dict[Any, Any]:
     return {
-        OklpError: problems.on_oklp_error,
+        OklpError: _as_page(problems.on_oklp_error),
         RequestValidationError: problems.on_validation_error,
         ValidationError: problems.on_validation_error,
         HTTPException: _as_page(problems.on_http_exception),
@@ -129,6 +129,8 @@ def _as_page(answer: Callable[[Request, Exception], Awaitable[Response]]) -> Cal
         # The short way's requests are no whole ones, and none of a page.
         if not isinstance(request, Request) or not frame.wants_page(request):
             return made
+        if isinstance(error, OklpError) and not isinstance(error, InvariantBroken):
+            return await frame.lost(request, error)
         kinds = {404: NotFound, 405: MethodNotAllowed, 500: InvariantBroken}
         kind: type[OklpError] = kinds.get(made.status_code, MalformedRequest)
         return await frame.lost(request, kind("For people, the page has its own words."))

@@ -239,3 +239,26 @@ def test_assets_are_kept_by_browsers_for_as_long_as_they_do_not_change(served: S
 )
 def test_amounts_as_people_type_them(text: str, currency: str, language: str, units: int | None) -> None:
     assert words.minor_units(text, currency, language) == units
+
+
+def test_what_a_form_has_done_is_said_once(served: Server) -> None:
+    site = logged_in(served, PlayerClient(served.url))
+    assert site.post("/log-out", data=tokens(site.get("/settings").text)).headers["Location"] == "/"
+    assert "You are logged out." in site.get("/").text
+    assert "You are logged out." not in site.get("/").text
+
+
+@pytest.mark.parametrize("value", ["%00", "W10", "eyJhIjoxfQ==", "bnVsbA==", "WzEsMl0=", "W1tbW1tb", "x" * 3_000])
+def test_a_notice_that_cannot_be_read_is_none(served: Server, value: str) -> None:
+    answer = httpx.get(f"{served.url}/", headers={**PAGE, "Cookie": f"oklp_notices={value}"})
+    assert answer.status_code == 200
+    assert 'class="notice' not in answer.text
+
+
+@pytest.mark.parametrize(("path", "place"), [("/studio/nowhere", "Studios"), ("/operator/nowhere", "Operators")])
+def test_refusals_come_in_the_frame_of_their_surface(served: Server, path: str, place: str) -> None:
+    """And a player is nobody there."""
+    answer = logged_in(served, PlayerClient(served.url)).get(path)
+    assert answer.status_code == 404
+    assert f'<span class="place">{place}</span>' in answer.text
+    assert 'href="/wallet"' not in answer.text

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent / "static"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FOREVER = "public, max-age=31536000, immutable"
 PREFIX = "/assets"
+STYLE = "site.css"  # all files of static/css/, in the order of their names
 
 
 class Asset(NamedTuple):
@@ -25,12 +26,9 @@ class Asset(NamedTuple):
 
 @functools.cache
 def _all() -> dict[str, Asset]:
-    return {
-        path.name: Asset(TYPES[path.suffix], data, gzip.compress(data, mtime=0))
-        for path in sorted(FOLDER.iterdir())
-        if path.suffix in TYPES
-        for data in [path.read_bytes()]
-    }
+    found = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES}
+    found[STYLE] = b"\n".join(path.read_bytes() for path in sorted((FOLDER / "css").glob("*.css")))
+    return {name: Asset(TYPES[Path(name).suffix], data, gzip.compress(data, mtime=0)) for name, data in found.items()}
 
 
 @functools.cache

@@ -25,7 +25,19 @@ from oklp import contract
 from oklp.errors import InvariantBroken, OklpError
 from oklp.services import ledger
 from oklp.web.pages import assets, icons, refusals, words
-from oklp.web.pages.visit import CSRF_FIELD, LANGUAGE, ONCE_FIELD, THEME, THEMES, YEAR_SECONDS, Visit
+from oklp.web.pages.charts import Charts
+from oklp.web.pages.visit import (
+    CSRF_FIELD,
+    LANGUAGE,
+    ONCE_FIELD,
+    PLAYER,
+    THEME,
+    THEMES,
+    YEAR_SECONDS,
+    Realm,
+    Visit,
+    realm_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +73,18 @@ def _environment(language: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_translations(words.translations(language), newstyle=True)  # type: ignore[attr-defined]
-    made.globals.update(asset=assets.url, icon=icons.icon, languages=words.LANGUAGES, themes=THEMES)
+    made.globals.update(
+        asset=assets.url, icon=icons.icon, charts=Charts(language), languages=words.LANGUAGES, themes=THEMES
+    )
     made.filters.update(
         money=functools.partial(_money, language),
         signed_money=functools.partial(_money, language, signed=True),
         date=lambda at: words.date(at, language),
         moment=lambda at: words.moment(at, language),
         tone=lambda name: zlib.crc32(name.encode()) % TONES,
+        number=lambda value: words.number(value, language),
+        duration=lambda seconds: words.duration(seconds, language),
+        plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
         percent=lambda bps: words.percent(bps, language),
     )
     return made
@@ -86,13 +103,19 @@ class Nav(NamedTuple):
     currency: str
 
 
-async def _nav(visit: Visit) -> Nav | None:
-    if visit.person is None:
-        return None
+async def _player(visit: Visit) -> Nav:
     currency = visit.here.settings.currency
-    wallet = await visit.here.db.read(ledger.wallet, visit.person.id, currency)
+    wallet = await visit.here.db.read(ledger.wallet, visit.me.id, currency)
     available = next((each.available for each in wallet.balances if each.currency == currency), 0)
-    return Nav(visit.person.username, available, currency)
+    return Nav(visit.me.username, available, currency)
+
+
+PLAYER.nav = _player
+
+
+async def _nav(visit: Visit) -> Any:
+    """What the surface's frame shows of whoever is logged in; None of strangers."""
+    return await visit.realm.nav(visit) if visit.person is not None and visit.realm.nav is not None else None
 
 
 async def show(visit: Visit, template: str, status: int = 200, /, **values: Any) -> Response:
@@ -101,7 +124,7 @@ async def show(visit: Visit, template: str, status: int = 200, /, **values: Any)
     return _show(visit, template, status, nav, values)
 
 
-def _show(visit: Visit, template: str, status: int, nav: Nav | None, values: Mapping[str, Any]) -> Response:
+def _show(visit: Visit, template: str, status: int, nav: Any, values: Mapping[str, Any]) -> Response:
     text = (
         _environment(visit.language)
         .get_template(template)
@@ -124,8 +147,10 @@ def _headers(visit: Visit) -> dict[str, str]:
     return {**HEADERS, "Content-Language": visit.language} | ({"Strict-Transport-Security": TWO_YEARS} if https else {})
 
 
-def go(visit: Visit, path: str) -> Response:
-    """On to another page, by GET: reloading it sends no form again."""
+def go(visit: Visit, path: str, done: str = "") -> Response:
+    """On to another page, by GET: reloading it sends no form again. `done` is said there, once."""
+    if done:
+        visit.notice(done)
     return RedirectResponse(path, 303, _headers(visit))
 
 
@@ -153,19 +178,22 @@ def wants_page(request: Request) -> bool:
 
 async def lost(request: Request, refusal: OklpError) -> Response:
     """The error page for what no route of a page has met: an unknown address, or something unforeseen."""
-    visit = Visit.begin(request)
-    try:
-        await visit.recognise()
-    except OklpError:
-        log.info("a lost visitor cannot be recognised just now")
+    visit = Visit.begin(request, realm_of(request.url.path))
+    if refusal.status != 429:  # too many requests cost the database nothing
+        try:
+            await visit.recognise()
+        except OklpError:
+            log.info("a lost visitor cannot be recognised just now")
     return visit.finish(await refusal_page(visit, refusal))
 
 
-def page(path: str, handler: Handler, method: str = "GET", *, open_to_all: bool = False) -> Route:
-    """A route. Pages are for players who are logged in, unless they are `open_to_all`."""
+def page(
+    path: str, handler: Handler, method: str = "GET", *, open_to_all: bool = False, realm: Realm = PLAYER
+) -> Route:
+    """A route. Pages are for those who are logged in on their surface, unless they are `open_to_all`."""
 
     async def endpoint(request: Request) -> Response:
-        visit = Visit.begin(request)
+        visit = Visit.begin(request, realm)
         try:
             chosen = _preference(visit)
             if chosen is not None:
@@ -189,9 +217,9 @@ def page(path: str, handler: Handler, method: str = "GET", *, open_to_all: bool 
 
 async def asks_to_log_in(visit: Visit) -> Response:
     """The log-in page, which leads back here; what was typed into a form comes along, but for passwords."""
-    from oklp.web.pages import entrance
+    from oklp.web.pages import doors
 
-    return await entrance.before(visit)
+    return await doors.before(visit)
 
 
 def _preference(visit: Visit) -> Response | None:

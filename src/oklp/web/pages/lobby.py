@@ -11,7 +11,7 @@ from oklp import contract
 from oklp.errors import OklpError
 from oklp.services import games, matches
 from oklp.web.caller import from_cursor, to_cursor
-from oklp.web.pages import entrance, forms, words
+from oklp.web.pages import doors, forms, words
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import Visit
@@ -89,7 +89,7 @@ async def create_match(visit: Visit) -> Response:
     return go(visit, f"/matches/{match.match_id}")
 
 
-entrance.RESUMED[NEW_MATCH] = show_new_match
+doors.RESUMED[NEW_MATCH] = show_new_match
 
 routes: list[Route] = [
     page("/games", all_games, open_to_all=True),

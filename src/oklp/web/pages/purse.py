@@ -13,7 +13,7 @@ from oklp.errors import Conflict, OklpError
 from oklp.services import ledger
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import new_uuid
-from oklp.web.pages import entrance, forms, words
+from oklp.web.pages import doors, forms, words
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import Visit
@@ -85,7 +85,7 @@ async def export(visit: Visit) -> Response:
     return Response(rows.getvalue(), 200, headers, "text/csv")
 
 
-entrance.RESUMED["/wallet"] = show_wallet
+doors.RESUMED["/wallet"] = show_wallet
 
 routes: list[Route] = [
     page("/wallet", wallet),

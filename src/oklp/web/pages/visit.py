@@ -7,10 +7,12 @@ ours. Before there is a session, a random cookie stands for it, so that nobody i
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,8 +29,8 @@ from oklp.web.caller import form_fields
 from oklp.web.context import Context, context_of
 from oklp.web.pages import words
 
-SESSION = "oklp_player"
 STRANGER = "oklp_visit"
+NOTICES = "oklp_notices"
 LANGUAGE = "oklp_language"
 THEME = "oklp_theme"
 THEMES = ("auto", "light", "dark")
@@ -36,6 +38,41 @@ CSRF_FIELD = "_csrf"
 ONCE_FIELD = "_once"
 YEAR_SECONDS = 365 * 24 * 3600
 MAX_COOKIE_CHARS = 512
+NOTICE_SECONDS = 300
+MOST_NOTICES = 3
+
+
+@dataclass(eq=False)
+class Realm:
+    """A surface with log-ins of its own: what is a session here is nothing to the other surfaces.
+
+    `frame` is the template that its pages extend. `nav` reads what that shows of whoever is logged in.
+    """
+
+    kind: str  # of auth.Person
+    cookie: str
+    home: str
+    log_in: str
+    log_out: str
+    frame: str
+    nav: Callable[[Visit], Awaitable[Any]] | None = None
+
+    @property
+    def prefix(self) -> str:
+        """What the addresses of its pages begin with."""
+        return self.log_in.removesuffix("/log-in")
+
+
+PLAYER = Realm("player", "oklp_player", "/games", "/log-in", "/log-out", "base.html")
+STUDIO = Realm("member", "oklp_studio", "/studio", "/studio/log-in", "/studio/log-out", "studio/frame.html")
+OPERATOR = Realm(
+    "operator", "oklp_operator", "/operator", "/operator/log-in", "/operator/log-out", "operator/frame.html"
+)
+
+
+def realm_of(path: str) -> Realm:
+    """Whose page an address is, be there one or not."""
+    return next((each for each in (STUDIO, OPERATOR) if f"{path}/".startswith(f"{each.prefix}/")), PLAYER)
 
 
 def csrf_token(secret: str) -> str:
@@ -59,6 +96,7 @@ class Visit:
 
     request: Request
     here: Context
+    realm: Realm
     language: str
     theme: str
     session: str | None = None
@@ -71,20 +109,21 @@ class Visit:
     _cookies: list[Callable[[Response], None]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, request: Request) -> Visit:
+    def begin(cls, request: Request, realm: Realm = PLAYER) -> Visit:
         """Without who it is, which the database has to be asked (`recognise`)."""
         language = request.cookies.get(LANGUAGE, "")
         theme = request.cookies.get(THEME, "")
         return cls(
             request,
             context_of(request),
+            realm,
             language if language in words.LANGUAGES else words.preferred(request.headers.get("accept-language", "")),
             theme if theme in THEMES else "auto",
         )
 
     async def recognise(self) -> None:
         self._stranger = self._cookie(STRANGER)
-        token = self._cookie(SESSION)
+        token = self._cookie(self.realm.cookie)
         if token is None:
             return
         self.session = token
@@ -93,8 +132,10 @@ class Visit:
         except Unauthenticated:
             self.expired = True
             return
-        if person.kind == "player":
-            self.person = person
+        if person.kind != self.realm.kind:
+            return
+        self.person = person
+        if self.realm is PLAYER:
             self.seen = str(await self.here.db.read(live.here))
 
     # --- words ---
@@ -112,9 +153,14 @@ class Visit:
     @property
     def player(self) -> Caller:
         """Raises Unauthenticated."""
+        return Caller(self.me.id, self.me.username)
+
+    @property
+    def me(self) -> Person:
+        """Who is logged in, on whichever surface. Raises Unauthenticated."""
         if self.person is None:
             raise Unauthenticated("Log in first.")
-        return Caller(self.person.id, self.person.username)
+        return self.person
 
     @property
     def path(self) -> str:
@@ -194,20 +240,46 @@ class Visit:
             each(answer)
         return answer
 
+    # --- notices ---
+
+    def notice(self, text: str, kind: str = "good") -> None:
+        """A message for the next page that is shown: `good`, `info` or `bad`."""
+        said = json.dumps([*self._told(), [kind, text[:400]]][-MOST_NOTICES:])
+        self.set_cookie(NOTICES, base64.urlsafe_b64encode(said.encode()).decode(), NOTICE_SECONDS)
+
+    def notices(self) -> list[tuple[str, str]]:
+        """The messages for this page, which are shown this once."""
+        told = [(kind, text) for kind, text in self._told()]
+        if told:
+            self.drop_cookie(NOTICES)
+        return told
+
+    def _told(self) -> list[list[str]]:
+        kept = self.request.cookies.get(self._name(NOTICES), "")[:4_000]
+        try:
+            told = json.loads(base64.urlsafe_b64decode(kept)) if kept else []
+        except (ValueError, RecursionError):
+            return []
+        sound = isinstance(told, list) and all(
+            isinstance(each, list) and len(each) == 2 and all(isinstance(part, str) for part in each) for each in told
+        )
+        return told[:MOST_NOTICES] if sound else []
+
     # --- sessions ---
 
     async def begin_session(self, token: str, max_age: int) -> None:
         """A new session, never one that was there before: whoever planted that would share it."""
         if self.session is not None:
             await self.here.db.write(auth.log_out, hash_token(self.session))
-        self.set_cookie(SESSION, token, max_age)
+        self.set_cookie(self.realm.cookie, token, max_age)
         self.drop_cookie(STRANGER)
         self.session, self.expired = token, False
-        self.seen = str(await self.here.db.read(live.here))
+        if self.realm is PLAYER:
+            self.seen = str(await self.here.db.read(live.here))
         self.person = await self.here.db.read_set(auth.sessions, SessionQuestion(hash_token(token), self.here.clock()))
 
     async def end_session(self) -> None:
         if self.session is not None:
             await self.here.db.write(auth.log_out, hash_token(self.session))
-        self.drop_cookie(SESSION)
+        self.drop_cookie(self.realm.cookie)
         self.session = self.person = None

@@ -1,6 +1,7 @@
 """Words, money and times in the visitor's language: gettext catalogues, read by Babel, and its locale data.
 
-English is the source; `locale/<language>/LC_MESSAGES/messages.po` has the others. They are compiled in memory when a
+English is the source; `locale/<language>/LC_MESSAGES/` has the others, a catalogue for each surface, so that two people
+who write pages of different ones do not meet in a file. They are compiled in memory when a
 language is first asked for, so that there is no build step to forget.
 """
 
@@ -8,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from babel import Locale
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import NumberFormatError, format_currency, format_decimal, get_currency_precision, parse_decimal
@@ -29,15 +30,22 @@ MOST = 10**15  # of a currency's units: more than anybody has, and few enough di
 
 @functools.cache
 def translations(language: str) -> NullTranslations:
-    """The catalogue of a language; for English, which is the source, none."""
+    """The catalogues of a language as one; for English, which is the source, none."""
     if language == SOURCE:
         return NullTranslations()
-    with (FOLDER / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
-        catalogue = read_po(file, locale=language)
-    compiled = io.BytesIO()
-    write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return Translations(compiled)
+    merged = Translations()
+    for path in catalogues(language):
+        with path.open("rb") as file:
+            catalogue = read_po(file, locale=language)
+        compiled = io.BytesIO()
+        write_mo(compiled, catalogue)
+        compiled.seek(0)
+        merged.merge(Translations(compiled))
+    return merged
+
+
+def catalogues(language: str) -> list[Path]:
+    return sorted((FOLDER / language / "LC_MESSAGES").glob("*.po"))
 
 
 def preferred(accept_language: str) -> str:
@@ -110,6 +118,15 @@ def moment(at: datetime, language: str) -> str:
 def countries(language: str) -> dict[str, str]:
     """ISO 3166 codes and names."""
     return {code: str(name) for code, name in Locale.parse(language).territories.items()}
+
+
+def number(value: int, language: str) -> str:
+    return format_decimal(value, locale=language)
+
+
+def duration(seconds: int, language: str) -> str:
+    """A length of time in its largest unit: `2 hours`, `5 minutes`."""
+    return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=language)
 
 
 def percent(bps: int, language: str) -> str:

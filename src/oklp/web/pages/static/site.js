@@ -1,5 +1,6 @@
 // What a page does beyond HTML: times in the visitor's zone, countdowns, copying; and staying up to date.
 
+import "./dialogs.js";
 import { follow } from "./live.js";
 
 const language = document.documentElement.lang;

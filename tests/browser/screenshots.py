@@ -1,0 +1,115 @@
+"""Pictures of every page, on a desktop and a phone, light and dark: for eyes, not for comparing.
+
+make screenshots                       into build/screenshots/
+make screenshots ARGS="--only room"    those whose name has `room` in it
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Browser, Page
+
+from tests.browser.tile_rush import chromium
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
+
+DEVICES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
+
+
+class Scene(NamedTuple):
+    """A page to look at; `who` is logged in."""
+
+    name: str
+    path: str
+    who: PlayerClient | None = None
+
+
+def scenes(server: Server) -> list[Scene]:
+    """A platform with something to see on it: a game, matches in each state, money that moved."""
+    ada, bea = PlayerClient(server.url, "ada", 25_000), PlayerClient(server.url, "bea", 8_000)
+    game = server.register(discovery="pull")
+    game_id = game.client_id
+    finished, lost = (paid_match(ada, bea, game_id, fee) for fee in (500, 250))
+    back_end = GameClient(server.url, game)
+    for match_id, winner in ((finished, ada), (lost, bea)):
+        assert back_end.finish(back_end.report(match_id, winner.user_id)).status_code == 200
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and not listening: the game cannot be told
+        refusing = server.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
+        refused = paid_match(ada, bea, refusing.client_id, 300)
+        ada.await_status(refused, "aborted")
+    live = paid_match(ada, bea, game_id, 1_000)
+    filling = ada.create(game_id, 750, invite=["bea"], visibility="public")
+    bea.create(game_id, 200, teams=4, visibility="public")
+    ada.must(201, "POST", "/wallet/withdrawals", {"amount": 2_000, "currency": "XTS"})
+    return [
+        Scene("landing", "/"),
+        Scene("sign-up", "/sign-up"),
+        Scene("log-in", "/log-in"),
+        Scene("not-found", "/nowhere"),
+        Scene("style", "/style"),
+        Scene("games", "/games", ada),
+        Scene("game", f"/games/{game_id}", ada),
+        Scene("new-match", f"/matches/new?game={game_id}", ada),
+        Scene("matches", "/matches", ada),
+        Scene("matches-open", "/matches?show=open", ada),
+        Scene("room-filling", f"/matches/{filling}", ada),
+        Scene("room-invited", f"/matches/{filling}", bea),
+        Scene("room-live", f"/matches/{live}", ada),
+        Scene("room-won", f"/matches/{finished}", ada),
+        Scene("room-lost", f"/matches/{lost}", ada),
+        Scene("room-refused", f"/matches/{refused}", ada),
+        Scene("wallet", "/wallet", ada),
+        Scene("settings", "/settings", ada),
+    ]
+
+
+def log_in(page: Page, username: str) -> None:
+    page.goto("/log-in")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/games")
+
+
+def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path) -> None:
+    people = list(dict.fromkeys(scene.who.username if scene.who else None for scene in scenes))
+    for device, options in DEVICES.items():
+        for scheme in ("light", "dark"):
+            for name in people:
+                context = browser.new_context(base_url=server.url, color_scheme=scheme, **options)
+                page = context.new_page()
+                if name is not None:
+                    log_in(page, name)
+                for scene in scenes:
+                    if (scene.who.username if scene.who else None) == name:
+                        page.goto(scene.path, wait_until="load")
+                        page.screenshot(path=folder / f"{scene.name}-{device}-{scheme}.png", full_page=True)
+                context.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="a part of the names of the pages wanted")
+    parser.add_argument("--out", type=Path, default=Path("build/screenshots"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(f"sqlite:///{folder}/oklp.db", Path(folder), "--sandbox") as server,
+        chromium() as browser,
+    ):
+        wanted = [scene for scene in scenes(server) if options.only in scene.name]
+        take(browser, server, wanted, options.out)
+    print(f"{len(wanted)} pages in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
