@@ -13,9 +13,8 @@ import secrets
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -38,6 +37,9 @@ from oklp.web.pages.visit import (
     Visit,
     realm_of,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,9 @@ TWO_YEARS = "max-age=63072000; includeSubDomains"
 
 @functools.cache
 def _environment(language: str) -> Environment:
+    # With the first page: a server starts without it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.numbers import NumberFormatError, format_currency, format_decimal, get_currency_precision, parse_decimal
 from babel.support import NullTranslations, Translations
 
@@ -33,6 +31,10 @@ def translations(language: str) -> NullTranslations:
     """The catalogues of a language as one; for English, which is the source, none."""
     if language == SOURCE:
         return NullTranslations()
+    # With the first page in another language.
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
     merged = Translations()
     for path in catalogues(language):
         with path.open("rb") as file:
