@@ -44,8 +44,8 @@ def found() -> dict[str, Catalog]:
         catalogues[surface_of(file)].add(message, locations=[(file, line)], auto_comments=comments)
     shared = {message.id for message in catalogues[SHARED] if message.id}
     for surface in SURFACES:
-        for message in [message.id for message in catalogues[surface] if message.id in shared]:
-            catalogues[surface].delete(message)
+        for key in [message.id for message in catalogues[surface] if message.id in shared]:
+            catalogues[surface].delete(key)
     return catalogues
 
 

@@ -55,7 +55,7 @@ class Inbox:
 
     def message(self) -> EmailMessage:
         [envelope] = self.taken
-        return cast(EmailMessage, message_from_bytes(cast(bytes, envelope.content), policy=policy.default))
+        return message_from_bytes(cast(bytes, envelope.content), policy=policy.default)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,13 @@ async def listening(inbox: Inbox, *, at_once: ssl.SSLContext | None = None, **op
 
 
 def mailer(url: str) -> SmtpMailer:
-    server = Settings(smtp_url=url).smtp_server  # type: ignore[arg-type]
+    server = Settings(smtp_url=url).smtp_server
     assert server is not None
     return SmtpMailer(server, SENDER)
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(work(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_mail_arrives_as_it_was_written() -> None:
@@ -131,7 +131,7 @@ def test_the_password_goes_through_tls_alone(
     context, certificate = tls
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     inbox = Inbox()
-    options = {"authenticator": inbox.authenticate, "auth_required": True}
+    options: dict[str, Any] = {"authenticator": inbox.authenticate, "auth_required": True}
 
     async def work() -> None:
         if scheme == "smtps":
@@ -232,7 +232,7 @@ def test_the_sandbox_prints_mails_for_people() -> None:
 )
 def test_a_wrong_mail_server_is_refused_without_its_password(url: str, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(smtp_url=url)  # type: ignore[arg-type]
+        Settings(smtp_url=url)
     assert words in caught.value.errors()[0]["msg"]
     assert "sesame" not in str(caught.value)
 
