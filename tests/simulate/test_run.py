@@ -19,6 +19,7 @@ from oklp.simulate.plan import World
 from oklp.simulate.play import Played
 from oklp.simulate.run import Plan, Result, run
 from oklp.simulate.script import Step
+from oklp.simulate.wire import Reply
 from tests.harness import Server, serving
 
 PLAYERS = 24
@@ -153,3 +154,18 @@ def test_what_does_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--url" in capsys.readouterr().err
     assert command.main(Plan(players=10)) == command.INCOMPLETE
     assert "--players" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "later"),
+    [
+        (503, {"type": "urn:oklp:error:unavailable"}, True),
+        (503, {"error": "temporarily_unavailable"}, True),  # as under /auth
+        (429, {"type": "urn:oklp:error:too-many-requests"}, True),
+        (503, {"type": "urn:oklp:error:match-starting"}, False),  # an answer about the match, which the model expects
+        (409, {"type": "urn:oklp:error:wrong-state"}, False),
+        (200, {}, False),
+    ],
+)
+def test_which_answers_say_later(status: int, body: dict[str, str], later: bool) -> None:
+    assert Reply(status, body).later == later

@@ -12,7 +12,7 @@ from oklp.simulate import command
 from oklp.simulate.run import Plan
 
 MATCHES = int(os.environ.get("OKLP_TEST_MATCHES") or 100_000)
-RESTARTS = 20
+RESTARTS = min(20, max(2, MATCHES // 500))
 SEED = int(os.environ.get("OKLP_TEST_SEED") or random.SystemRandom().randrange(2**31))
 
 

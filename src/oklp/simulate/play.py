@@ -134,7 +134,9 @@ class Play:
             token = self.stage.studio_token
             # Left over, where a server died: what was ordered for a match that was never told.
             await self.stage.wire.must("clear faults", "DELETE", path, token=token, repeatable=True)
-            await self.stage.wire.must("order fault", "POST", path, {"kind": self.script.fault}, token=token)
+            # Ordered twice, should the answer be lost: one PUT takes one of them, and the next match clears the other.
+            order = {"kind": self.script.fault}
+            await self.stage.wire.must("order fault", "POST", path, order, token=token, repeatable=True)
 
     def _let_others_start(self) -> None:
         if self._alone:
@@ -388,10 +390,16 @@ class Play:
             told = [(each.id, each.team_id) for each in table.info.participants]
             self._check("the game to be told of", roster, told)
         if self.script.game.pull:
-            reply = await self._game.read(self.match_id)
-            self._check("a live match for its game, and", (OK, "live"), (reply.code, reply.body.get("match_status")))
-            pulled = [(each["id"], each["team_id"]) for each in reply.body["participants"]]
-            self._check("the game to read", roster, pulled)
+            await self._compare_pulled(roster)
+
+    async def _compare_pulled(self, roster: Sequence[tuple[str, str]]) -> None:
+        reply = await self._game.read(self.match_id)
+        self._check("a match for its game", OK, reply.code)
+        if self.script.game.brief and reply.body["match_status"] != "live":
+            return  # the time was up between two looks
+        self._check("a match that is", "live", reply.body["match_status"])
+        pulled = [(each["id"], each["team_id"]) for each in reply.body["participants"]]
+        self._check("the game to read", roster, pulled)
 
     async def _look(self) -> dict[str, Any]:
         self._looks += 1

@@ -20,12 +20,12 @@ MOST_SHOWN: Final = 5
 
 
 def replay(plan: Plan, number: int) -> str:
-    """The command that plays one match of a plan again, by itself."""
+    """The command that plays one match of a plan again, by itself. The database of the run is not empty any more, so
+    that another has to be named, where it matters which kind it is.
+    """
     parts = ["oklp simulate", f"--seed {plan.seed}", f"--players {plan.players}", f"--games {plan.games}"]
     if plan.restarts:
         parts.append(f"--restarts {plan.restarts}")
-    if plan.database_url:
-        parts.append(f"--database-url {plan.database_url}")
     if not plan.faults:
         parts.append("--no-faults")
     if plan.url:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from oklp.simulate.model import OK
+from oklp.simulate.model import OK, STARTING
 
 PATIENCE_SECONDS: Final = 120.0
 REQUEST_SECONDS: Final = 30.0
@@ -75,6 +75,11 @@ class Reply:
             return OK
         kind = self.body.get("type", "") if isinstance(self.body, dict) else ""
         return str(kind).rpartition(":")[2] or f"status {self.status}"
+
+    @property
+    def later(self) -> bool:
+        """Nothing was done, and the request is to be sent again. What is under `/auth` has no code of ours."""
+        return self.status == 429 or (self.status == 503 and self.code != STARTING)
 
     def __str__(self) -> str:
         said = self.body.get("detail", "") if isinstance(self.body, dict) else self.body
@@ -153,7 +158,7 @@ class Wire:
                 if not safe:
                     raise Lost(f"{method} {path}: {why}, and without a key it cannot be repeated") from error
             else:
-                if reply.code not in ("unavailable", "overloaded", "too-many-requests"):
+                if not reply.later:
                     self.calls[kind].add(time.perf_counter() - started)
                     if reply.status >= 400:
                         self.refusals[reply.code] += 1
