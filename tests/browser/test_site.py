@@ -170,6 +170,8 @@ def test_a_game_that_refuses_is_told_of_and_the_fee_is_back(platform: Server, br
             page.get_by_role("button", name="Bestätigen und 5,00\u00a0XTS bezahlen").click()
             expect(page.get_by_text("Das Spiel hat das Match nicht angenommen.")).to_be_visible(timeout=15_000)
             expect(page.get_by_text("Jeder bezahlte Einsatz ging ganz zurück.")).to_be_visible()
+            expect(page.locator("#roster").get_by_text("Erstattet")).to_have_count(2)
+            expect(page.get_by_text("Für die Gewinner")).to_have_count(0)
             expect(page.locator("#balance")).to_have_text("100,00\u00a0XTS")
     assert one.available() == two.available() == 10_000
 

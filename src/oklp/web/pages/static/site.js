@@ -4,7 +4,8 @@ import "./dialogs.js";
 import { follow } from "./live.js";
 
 const language = document.documentElement.lang;
-const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const dateStyle = matchMedia("(max-width: 46rem)").matches ? "short" : "medium";
+const moments = new Intl.DateTimeFormat(language, { dateStyle, timeStyle: "short" });
 const toasts = document.querySelector("[data-toasts]");
 
 export function toast(text) {
