@@ -24,11 +24,16 @@ DEVICES: dict[str, dict[str, Any]] = {
 
 
 class Scene(NamedTuple):
-    """A page to look at; `who` is logged in."""
+    """A page to look at; `who` is logged in, or somebody of another surface by a session of its cookie's."""
 
     name: str
     path: str
     who: PlayerClient | None = None
+    session: tuple[str, str] | None = None  # cookie, token
+
+    @property
+    def seen_by(self) -> object:
+        return self.who.username if self.who is not None else self.session
 
 
 def scenes(server: Server) -> list[Scene]:
@@ -68,6 +73,25 @@ def scenes(server: Server) -> list[Scene]:
         Scene("room-refused", f"/matches/{refused}", ada),
         Scene("wallet", "/wallet", ada),
         Scene("settings", "/settings", ada),
+        *studio_scenes(server, refusing.client_id),
+    ]
+
+
+def studio_scenes(server: Server, game_id: str) -> list[Scene]:
+    """The portal of the test studio, for a game whose webhooks fail."""
+    base = f"/studio/games/{game_id}"
+    session = ("oklp_studio", server.studio.headers["Authorization"].removeprefix("Bearer "))
+    pages = {
+        "overview": "/studio",
+        "you": "/studio/you",
+        "new-game": "/studio/new-game",
+        "game": base,
+        "game-settings": f"{base}/settings",
+    }
+    return [
+        Scene("studio-landing", "/studio"),
+        Scene("studio-sign-up", "/studio/sign-up"),
+        *(Scene(f"studio-{name}", path, session=session) for name, path in pages.items()),
     ]
 
 
@@ -80,16 +104,18 @@ def log_in(page: Page, username: str) -> None:
 
 
 def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path) -> None:
-    people = list(dict.fromkeys(scene.who.username if scene.who else None for scene in scenes))
+    people = list(dict.fromkeys(scene.seen_by for scene in scenes))
     for device, options in DEVICES.items():
         for scheme in ("light", "dark"):
-            for name in people:
+            for person in people:
                 context = browser.new_context(base_url=server.url, color_scheme=scheme, **options)
                 page = context.new_page()
-                if name is not None:
-                    log_in(page, name)
+                if isinstance(person, str):
+                    log_in(page, person)
+                elif isinstance(person, tuple):
+                    context.add_cookies([{"name": person[0], "value": person[1], "url": server.url}])
                 for scene in scenes:
-                    if (scene.who.username if scene.who else None) == name:
+                    if scene.seen_by == person:
                         page.goto(scene.path, wait_until="load")
                         page.screenshot(path=folder / f"{scene.name}-{device}-{scheme}.png", full_page=True)
                 context.close()

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,6 +95,26 @@ def _check_webhook(settings: contract.GameSettings, url: str | None, *, sandbox:
         check_webhook_url(url, sandbox=sandbox)
     elif settings.discovery == "push":
         raise invalid("webhook_url", "is needed for a game that is pushed its matches")
+
+
+def check_new(tx: Tx, settings: Settings, request: contract.NewGame) -> None:
+    """What a registration would be refused for, all of it at once. Raises InvalidRequest."""
+    sandbox = settings.sandbox
+    looks: tuple[Callable[[], None], ...] = (
+        lambda: check_settings(request.settings),
+        lambda: _check_webhook(request.settings, request.webhook_url, sandbox=sandbox),
+        lambda: check_launch_urls(request.launch_urls, sandbox=sandbox),
+    )
+    faults: list[FieldError] = []
+    for look in looks:
+        try:
+            look()
+        except InvalidRequest as refusal:
+            faults.extend(refusal.errors)
+    if request.game_id is not None and store.game(tx, request.game_id) is not None:
+        faults.append(FieldError("game_id", "is taken"))
+    if faults:
+        raise InvalidRequest("; ".join(f"{each.field}: {each.message}" for each in faults), errors=tuple(faults))
 
 
 def slug(name: str) -> str:

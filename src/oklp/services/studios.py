@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from oklp import contract
-from oklp.errors import Conflict, InvariantBroken, NotFound
+from oklp.errors import Conflict, Forbidden, InvariantBroken, NotFound
 from oklp.services import views, webhooks
 from oklp.services.auth import Person
 from oklp.services.players import taken
-from oklp.storage import events, games, players
+from oklp.storage import events, games, matches, players
 from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
@@ -23,8 +23,16 @@ from oklp.storage.tx import Row
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DAY_MS = 24 * 3_600_000
+
 OWNER = "owner"
+DEVELOPER = "developer"
 VIEWER = "viewer"
+ROLES = (VIEWER, DEVELOPER, OWNER)  # each may what those before it may
+_TOO_LITTLE = {
+    DEVELOPER: "Viewers of a studio read, and change nothing.",
+    OWNER: "This is for owners of the studio.",
+}
 
 
 class Member(NamedTuple):
@@ -45,6 +53,15 @@ class Member(NamedTuple):
     def actor(self) -> str:
         """Who it was, for the audit log."""
         return f"member:{self.username}"
+
+    def may(self, least: str) -> bool:
+        """Whether the role is `least` or one that may more."""
+        return ROLES.index(self.role) >= ROLES.index(least)
+
+    def need(self, least: str) -> None:
+        """Raises Forbidden for a role that may less than `least`."""
+        if not self.may(least):
+            raise Forbidden(_TOO_LITTLE[least])
 
 
 # --- what is a studio's ----------------------------------------------------------------------------------------------
@@ -103,6 +120,22 @@ def send_test_event(
     if row is None:
         raise InvariantBroken(f"delivery {delivery_id} was written and is not there")
     return views.delivery(row)
+
+
+class GameAtAGlance(NamedTuple):
+    """A game for the studio's first page: matches by status, and deliveries that failed in the last day."""
+
+    game: contract.StudioGame
+    matches: dict[str, int]
+    failed_deliveries: int
+
+
+def overview(tx: Tx, studio_id: str, now: int) -> list[GameAtAGlance]:
+    """All of the studio's games."""
+    rows = games.games_of_studio(tx, studio_id)
+    ids = [row.id for row in rows]
+    counts, failed = matches.counts_of_games(tx, ids), outbox.failed_of_games(tx, ids, now - DAY_MS)
+    return [GameAtAGlance(views.studio_game(row), counts.get(row.id, {}), failed.get(row.id, 0)) for row in rows]
 
 
 # --- members ---------------------------------------------------------------------------------------------------------

@@ -200,6 +200,15 @@ def figures(tx: Tx, game_id: str) -> tuple[dict[str, int], int]:
     return {row[0]: int(row[1]) for row in counts}, int(players)
 
 
+def counts_of_games(tx: Tx, game_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Matches by status, by game."""
+    found: dict[str, dict[str, int]] = {}
+    statement = sa.select(m.c.game_id, m.c.status, sa.func.count()).where(m.c.game_id.in_(game_ids))
+    for row in tx.rows(statement.group_by(m.c.game_id, m.c.status)):
+        found.setdefault(row[0], {})[row[1]] = int(row[2])
+    return found
+
+
 def money_of_game(tx: Tx, game_id: str) -> Sequence[Row]:
     """Sums of the settlements of a game's matches by currency and kind of account."""
     p = schema.postings

@@ -140,6 +140,16 @@ def count(tx: Tx, state: str) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(d).where(d.c.state == state)).scalar_one())
 
 
+def failed_of_games(tx: Tx, game_ids: Sequence[str], since: int) -> dict[str, int]:
+    """How many deliveries of each game, made since then, have failed."""
+    statement = (
+        sa.select(d.c.game_id, sa.func.count())
+        .where(d.c.state == "failed", d.c.created_at >= since, d.c.game_id.in_(game_ids))
+        .group_by(d.c.game_id)
+    )
+    return {row[0]: int(row[1]) for row in tx.rows(statement)}
+
+
 def earliest(tx: Tx) -> tuple[int | None, int | None]:
     """When the first waiting delivery is due, and when the first lease runs out."""
     due = tx.execute(sa.select(sa.func.min(d.c.next_attempt_at)).where(d.c.state == "waiting")).scalar()

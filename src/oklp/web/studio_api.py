@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.errors import Forbidden, invalid
+from oklp.errors import invalid
 from oklp.services import accounts, conformance, faults, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
@@ -33,14 +33,12 @@ AsViewer = Annotated[Member, Depends(_member)]
 
 
 async def _developer(member: AsViewer) -> Member:
-    if member.role == studios.VIEWER:
-        raise Forbidden("Viewers of a studio read, and change nothing.")
+    member.need(studios.DEVELOPER)
     return member
 
 
 async def _owner(member: AsViewer) -> Member:
-    if member.role != studios.OWNER:
-        raise Forbidden("This is for owners of the studio.")
+    member.need(studios.OWNER)
     return member
 
 

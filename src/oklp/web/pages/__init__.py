@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from oklp.web.pages import assets, entrance, lobby, purse, rooms, stream
+from oklp.web.pages import assets, entrance, lobby, purse, rooms, stream, studio
 
 routes: list[Route] = [
     *entrance.routes,
@@ -12,5 +12,6 @@ routes: list[Route] = [
     *rooms.routes,
     *purse.routes,
     *stream.routes,
+    *studio.routes,
     Route(f"{assets.PREFIX}/{{version}}/{{name}}", assets.asset, methods=["GET"]),
 ]

@@ -108,6 +108,26 @@ def minor_units(text: str, currency: str, language: str) -> int | None:
     return int(units) if units == units.to_integral_value() and units >= 0 else None
 
 
+def scaled(text: str, factor: int, language: str) -> int | None:
+    """A number as somebody typed it, times `factor`, where that is whole: 12.5 per cent are 1250 basis points."""
+    text = text.strip()
+    if not text or len(text) > MAX_MONEY_CHARS or not text.isascii() or text[0] == "-":
+        return None
+    try:
+        value = parse_decimal(text, locale=language, strict=True) if "." not in text else Decimal(text)
+    except (NumberFormatError, InvalidOperation):
+        return None
+    if not value.is_finite() or value > MOST:
+        return None
+    units = value * factor
+    return int(units) if units == units.to_integral_value() and units >= 0 else None
+
+
+def plain_percent(bps: int, language: str) -> str:
+    """Basis points as they are typed into a form: 1250 → `12.5`."""
+    return format_decimal(Decimal(bps) / 100, "0.##", locale=language)
+
+
 def date(at: datetime, language: str) -> str:
     return format_date(at, "medium", locale=language)
 

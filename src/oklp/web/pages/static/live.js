@@ -55,7 +55,7 @@ export function follow(url, enliven, offline) {
   const open = () => {
     const events = new EventSource(url);
     const changed = () => refresh(enliven);
-    for (const kind of ["match", "invitation", "wallet"]) events.addEventListener(kind, changed);
+    for (const kind of ["match", "invitation", "wallet", "change"]) events.addEventListener(kind, changed);
     events.onopen = () => {
       if (tries) changed();
       tries = 0;

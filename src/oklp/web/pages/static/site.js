@@ -1,5 +1,6 @@
 // What a page does beyond HTML: times in the visitor's zone, countdowns, copying; and staying up to date.
 
+import { check } from "./checks.js";
 import "./dialogs.js";
 import { follow } from "./live.js";
 
@@ -62,6 +63,7 @@ addEventListener("pageshow", () => {
 // What was done is said once, not again at each reload.
 if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);
 
+for (const form of document.querySelectorAll("form[data-check]")) check(form);
 enliven();
 setInterval(tick, 1000);
 if (document.body.dataset.live) follow(document.body.dataset.live, enliven, () => toast(toasts.dataset.offline));

@@ -1,0 +1,151 @@
+"""The studio portal in Chromium: journeys of somebody who makes a game, on a real platform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_site import PHONE, _check, visitor
+from tests.browser.tile_rush import chromium
+from tests.harness import PASSWORD, Server, free_port, serving
+
+SECRET_KEY = "a key that only this test knows, of some length"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("platform")
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Where games are vetted."""
+    folder = tmp_path_factory.mktemp("production")
+    env = {"OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": SECRET_KEY, "OKLP_MAIL_URL": f"smtp+plain://127.0.0.1:{free_port()}"}
+    server = Server(f"sqlite:///{folder / 'oklp.db'}", folder, more_env=env)
+    server.cli("migrate")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def sign_up(page: Page, url: str, name: str) -> None:
+    page.goto(f"{url}/studio")
+    page.get_by_role("link", name="Sign up your studio").click()
+    page.get_by_label("Name of the studio").fill(f"{name} Games")
+    page.get_by_label("Your username").fill(name)
+    page.get_by_label("E-mail").fill(f"{name}@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Sign up").click()
+    expect(page.get_by_text("Welcome.")).to_be_visible()
+
+
+def register(page: Page, name: str, webhook_url: str, browser_url: str) -> None:
+    """Through all steps, up to the page with the secrets."""
+    page.get_by_role("link", name="Register a game").first.click()
+    page.get_by_label("Name of the game").fill(name)
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Match info webhook URL").fill(webhook_url)
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Browser").fill(browser_url)
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Fee, per cent").fill("10")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Register").click()
+    expect(page.get_by_role("heading", name=f"{name} is registered")).to_be_visible()
+
+
+def test_a_studio_signs_up_registers_a_game_and_submits_it_for_review(production: Server, browser: Browser) -> None:
+    with visitor(browser) as somebody:
+        page = somebody.page
+        sign_up(page, production.url, "Acme-Ada")
+        page.get_by_role("link", name="Register a game").first.click()
+        page.get_by_label("Name of the game").fill("Tile Rush")
+        expect(page.get_by_label("Id")).to_have_attribute("placeholder", "tile-rush")
+        page.get_by_role("button", name="Next").click()
+        field = page.get_by_label("Match info webhook URL")
+        field.press_sequentially("http://tile.example/match")
+        expect(page.locator("#e-webhook_url")).to_contain_text("https")  # said while typing
+        field.fill("https://tile.example/match")
+        expect(page.locator("#e-webhook_url")).to_have_count(0)
+        page.get_by_role("button", name="Next").click()
+        page.get_by_label("Browser").fill("https://tile.example/play?token={match-token}")
+        page.get_by_role("button", name="Next").click()
+        page.get_by_role("button", name="Back").click()
+        expect(page.get_by_label("Browser")).to_have_value("https://tile.example/play?token={match-token}")
+        page.get_by_role("button", name="Next").click()
+        page.get_by_label("Fee, per cent").fill("12.5")
+        page.get_by_role("button", name="Next").click()
+        page.get_by_role("button", name="Register").click()
+        expect(page.get_by_role("heading", name="Tile Rush is registered")).to_be_visible()
+        with page.expect_download() as saved:
+            page.get_by_role("link", name="Save the file").click()
+        config = json.loads(saved.value.path().read_text(encoding="utf-8"))
+        assert config["authentication"]["client_id"] == "tile-rush"
+        assert config["authentication"]["webhook_secret"].startswith("whsec_")
+        page.get_by_role("link", name="On to the game").click()
+        expect(page.get_by_text("Only you see it.")).to_be_visible()
+        page.get_by_role("button", name="Submit for review").click()
+        expect(page.get_by_text("An operator looks at it.")).to_be_visible()
+        decision = {"decision": "refuse", "reason": "The rules page is missing."}
+        assert production.operator.post("/games/tile-rush/vetting", json=decision).status_code == 200
+        page.reload()
+        expect(page.get_by_text("The rules page is missing.").first).to_be_visible()
+        page.get_by_role("button", name="Submit for review").click()
+        decision = {"decision": "approve", "reason": "All is there now."}
+        assert production.operator.post("/games/tile-rush/vetting", json=decision).status_code == 200
+        page.reload()
+        expect(page.get_by_text("Players see it and can make matches.")).to_be_visible()
+
+
+def test_secrets_are_rotated_in_a_dialog(platform: Server, browser: Browser) -> None:
+    with visitor(browser) as somebody:
+        page = somebody.page
+        sign_up(page, platform.url, "Rota-Rob")
+        register(page, "Rotation", "http://127.0.0.1:9/match", "http://127.0.0.1:9/play")
+        page.get_by_role("link", name="On to the game").click()
+        page.get_by_text("Rotate the secrets").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.get_by_role("dialog").get_by_role("button", name="Make new secrets").click()
+        expect(page.get_by_role("heading", name="New secrets for Rotation")).to_be_visible()
+        expect(page.locator("pre")).to_contain_text("whsec_")
+
+
+def test_without_javascript_a_game_is_registered_all_the_same(platform: Server, browser: Browser) -> None:
+    with visitor(browser, java_script_enabled=False) as somebody:
+        page = somebody.page
+        sign_up(page, platform.url, "Plain-Pia")
+        register(page, "Plain", "http://127.0.0.1:9/match", "http://127.0.0.1:9/play")
+        page.get_by_role("link", name="On to the game").click()
+        page.get_by_role("link", name="Change").click()
+        page.get_by_label("Name of the game").fill("Plainer")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+
+
+def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, browser: Browser) -> None:
+    """As for players: within the budget, and nothing that axe finds, on a phone in the dark and a desk in the light."""
+    game_id = platform.register("http://127.0.0.1:9/match").client_id
+    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
+    base = f"/studio/games/{game_id}"
+    own = ["/studio", "/studio/you", "/studio/new-game", base, f"{base}/settings"]
+    for options in ({"color_scheme": "light"}, PHONE):
+        with visitor(browser, **options) as somebody:
+            for path in ("/studio", "/studio/sign-up", "/studio/log-in"):
+                _check(somebody.page, platform.url + path)
+            somebody.page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+            for path in own:
+                _check(somebody.page, platform.url + path)

@@ -1,0 +1,196 @@
+"""The studio portal by itself: whom it shows what, what it lets nobody do, and what hostile text comes to."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from itertools import count
+
+import httpx
+import pytest
+
+from oklp.web import pages
+from oklp.web.pages.visit import STUDIO, realm_of
+from tests.harness import PASSWORD, PlayerClient, Server
+
+PAGE = {"Accept": "text/html"}
+HIDDEN = re.compile(r'<input[^>]*type="hidden" name="([^"]+)" value="([^"]*)"')
+OPEN_TO_ALL = {"/studio", "/studio/log-in", "/studio/sign-up"}
+_numbers = count(1)
+
+
+def hidden(text: str) -> dict[str, str]:
+    """The hidden fields of a page, of those that are there twice the first."""
+    found: dict[str, str] = {}
+    for name, value in HIDDEN.findall(text):
+        found.setdefault(name, html.unescape(value))
+    return found
+
+
+def visitor(served: Server) -> httpx.Client:
+    return httpx.Client(base_url=served.url, timeout=30, headers=PAGE)
+
+
+def owner(served: Server) -> httpx.Client:
+    """Somebody who has just signed a studio up on the site."""
+    site = visitor(served)
+    name = f"portal-{os.getpid()}-{next(_numbers)}"
+    form = {"name": name, "username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    answer = site.post("/studio/sign-up", data={**hidden(site.get("/studio/sign-up").text), **form})
+    assert answer.status_code == 303, answer.text
+    return site
+
+
+def member(served: Server, site: httpx.Client, role: str) -> httpx.Client:
+    """Another one of the same studio, by the API."""
+    token = site.cookies["oklp_studio"]
+    name = f"portal-{role}-{os.getpid()}-{next(_numbers)}"
+    body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "role": role}
+    added = httpx.post(f"{served.url}/api/studio/v1/members", json=body, headers={"Authorization": f"Bearer {token}"})
+    assert added.status_code == 201, added.text
+    other = visitor(served)
+    form = hidden(other.get("/studio/log-in").text)
+    answer = other.post("/studio/log-in", data={**form, "username": name, "password": PASSWORD})
+    assert answer.status_code == 303
+    return other
+
+
+def register(served: Server, site: httpx.Client, name: str = "", webhook_url: str = "http://127.0.0.1:9/m") -> str:
+    """A game of the site's studio, by the API."""
+    body = {"name": name or f"Game {next(_numbers)}-{os.getpid()}", "webhook_url": webhook_url}
+    headers = {"Authorization": f"Bearer {site.cookies['oklp_studio']}"}
+    answer = httpx.post(f"{served.url}/api/studio/v1/games", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["game_id"])
+
+
+RULES = {
+    "mode": "sync",
+    "score_order": "high",
+    "entry_fee_min": "0",
+    "entry_fee_max": "100",
+    "fee": "12.5",
+    "teams_min": "2",
+    "teams_max": "4",
+    "team_size_min": "1",
+    "team_size_max": "2",
+    "results_due_seconds": "600",
+}
+
+
+def test_a_game_is_registered_step_by_step_and_its_secrets_are_shown_once(served: Server) -> None:
+    site = owner(served)
+    name = f"Über <b>Rush</b> {next(_numbers)}-{os.getpid()}"
+    steps: list[dict[str, str]] = [
+        {"name": name, "game_id": ""},
+        {"discovery": "push", "webhook_url": "http://127.0.0.1:9/match", "start_retries": "1"},
+        {"browser": "http://127.0.0.1:9/play?t={match-token}", "android": "", "ios": "", "steam": ""},
+        RULES,
+    ]
+    answer = site.get("/studio/new-game")
+    for fields in steps:
+        answer = site.post("/studio/new-game", data={**hidden(answer.text), **fields, "go": "next"})
+        assert answer.status_code == 200, answer.text
+    last = {**hidden(answer.text), "go": "register"}
+    made = site.post("/studio/new-game", data=last)
+    assert made.status_code == 201
+    assert "whsec_" in made.text
+    assert "<b>Rush" not in made.text
+    assert made.headers["Cache-Control"] == "private, no-store"
+    again = site.post("/studio/new-game", data=last)  # reloaded, or pressed twice: no second game, no second look
+    assert again.status_code == 303
+    page = site.get(again.headers["Location"])
+    assert "whsec_" not in page.text
+    assert "client_secret" not in page.text
+    config = site.get(f"{again.headers['Location']}/developer-config.json")
+    assert "client_secret" not in config.text
+    game = served.operator.get(f"/games/{config.json()['authentication']['client_id']}").json()
+    assert game["name"] == name
+    assert game["settings"]["fee_bps"] == 1_250
+    assert game["settings"]["start_retries"] == 1
+    assert game["launch_urls"]["browser"] == "http://127.0.0.1:9/play?t={match-token}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("webhook_url", "ftp://127.0.0.1/m"),
+        ("webhook_url", "http://169.254.169.254/latest"),
+        ("webhook_url", ""),
+        ("browser", "javascript:alert(1)"),
+        ("android", "data:text/html,x"),
+        ("fee", "40.01"),
+        ("fee", "NaN"),
+        ("entry_fee_max", "-1"),
+        ("teams_max", "1"),
+        ("game_id", "Not An Id"),
+        ("results_due_seconds", "99999999"),
+    ],
+)
+def test_what_is_wrong_is_said_while_typing_and_again_beside_the_field(served: Server, field: str, value: str) -> None:
+    site = owner(served)
+    start = hidden(site.get("/studio/new-game").text)
+    urls = {"browser": "", "webhook_url": "http://127.0.0.1:9/m", "start_retries": "0"}
+    sound = {**start, **RULES, **urls, "name": f"Sound {next(_numbers)}", "step": "5", "go": "register"}
+    assert site.post("/studio/check-game", data=sound).json()["errors"] == {}
+    typed = {**sound, field: value}
+    assert set(site.post("/studio/check-game", data=typed).json()["errors"]) == {field}
+    answer = site.post("/studio/new-game", data=typed)
+    assert answer.status_code == 422
+    assert f'id="e-{field}"' in answer.text
+
+
+def test_pages_of_studios_are_shown_to_their_members_alone(served: Server) -> None:
+    """Strangers, players and operators are asked to log in; other studios are told that there is no such game."""
+    game_id = register(served, owner(served))
+    strangers = [visitor(served)]
+    for token in (PlayerClient(served.url).http.headers["Authorization"], served.operator.headers["Authorization"]):
+        strangers.append(visitor(served))
+        strangers[-1].cookies.set("oklp_studio", token.removeprefix("Bearer "), domain="127.0.0.1", path="/")
+    other = owner(served)
+    form = hidden(other.get("/studio/you").text)
+    for route in pages.routes:
+        if realm_of(route.path) is not STUDIO or route.path in OPEN_TO_ALL:
+            continue
+        zero = "00000000-0000-4000-8000-000000000000"
+        path = re.sub(r"\{(?!game_id)[a-z_]+\}", zero, route.path).format(game_id=game_id)
+        for method in (route.methods or set()) - {"HEAD"}:
+            for stranger in strangers:
+                answer = stranger.request(method, path)
+                if path.endswith("/live"):
+                    assert answer.status_code == 401
+                    continue
+                assert answer.status_code == (200 if method == "GET" else 401), (method, path)
+                assert 'action="/studio/log-in"' in answer.text, (method, path)
+            if "{game_id}" in route.path:
+                answer = other.request(method, path, data=form if method == "POST" else None)
+                assert answer.status_code == 404, (method, path)
+
+
+def test_viewers_change_nothing_and_are_offered_nothing_to_change(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    viewer = member(served, site, "viewer")
+    page = viewer.get(f"/studio/games/{game_id}")
+    assert page.status_code == 200
+    assert "Rotate the secrets" in site.get(f"/studio/games/{game_id}").text
+    assert "Rotate the secrets" not in page.text
+    form = hidden(viewer.get("/studio/you").text)
+    for path in (f"/studio/games/{game_id}/secrets", f"/studio/games/{game_id}/settings", "/studio/new-game"):
+        assert viewer.post(path, data=form).status_code == 403, path
+
+
+def test_rotated_secrets_are_shown_once_and_the_old_ones_work_on(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    form = hidden(site.get(f"/studio/games/{game_id}").text)
+    answer = site.post(f"/studio/games/{game_id}/secrets", data=form)
+    assert answer.status_code == 201
+    secret = re.search(r"client_secret&#34;: &#34;([^&]+)", answer.text)
+    assert secret is not None
+    url = f"{served.url}/auth/realms/oklp/protocol/openid-connect/token"
+    credentials = {"client_id": game_id, "client_secret": secret[1], "grant_type": "client_credentials"}
+    assert httpx.post(url, data=credentials).status_code == 200
+    forged = site.post(f"/studio/games/{game_id}/secrets", data={**form, "_csrf": "0" * 64})
+    assert forged.status_code == 403
