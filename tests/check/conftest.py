@@ -33,7 +33,7 @@ VARIANTS = (
     "result.retry-503-async",
     *(each.id for each in CHECKS),
 )
-AT_ONCE = 4
+AT_ONCE = 8  # most of a check is waiting
 
 Reports: TypeAlias = dict[str, Report]
 

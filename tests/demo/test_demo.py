@@ -62,8 +62,10 @@ def whole(text: str) -> None:
     assert "\x1b" not in text, "without a terminal it prints plain lines"
 
 
-def test_once_from_an_empty_folder_and_after_one_that_was_killed(start: Start, tmp_path: Path) -> None:
-    """First as it is installed from a wheel, which brings the games; then from the checkout, twice in a row."""
+def test_again_and_again(start: Start, tmp_path: Path) -> None:
+    """In an empty folder, as installed from a wheel, which brings the games. Then from the checkout, killed in the
+    middle of a match; and again, with its port taken, until it is told to end.
+    """
     package = tmp_path / "package"
     with zipfile.ZipFile(bare.wheel(tmp_path)) as wheel:
         wheel.extractall(package)
@@ -80,10 +82,15 @@ def test_once_from_an_empty_folder_and_after_one_that_was_killed(start: Start, t
     killed.process.kill()
     _, alive = psutil.wait_procs(servers, timeout=30)
     assert alive == []
-    again = start("--once")
-    assert again.end() == 0, again.text
-    assert "A match left over from an earlier demo: called off, fees back" in again.text
-    whole(again.text)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        again = start("--port", str(port))
+        text = again.wait_for("A match left over from an earlier demo: called off, fees back")
+        assert f":{port}" not in text
+    again.process.send_signal(signal.SIGTERM)
+    assert again.end() == 128 + signal.SIGTERM, again.text
 
 
 def test_a_game_server_that_does_not_start(start: Start) -> None:
@@ -102,18 +109,6 @@ def test_a_platform_that_dies_takes_the_demo_with_it(start: Start) -> None:
     demo.child("serve").kill()
     assert demo.end() == 1
     assert "The platform was ended by SIGKILL" in demo.text
-
-
-def test_sigterm_in_the_middle_ends_it_and_taken_ports_are_avoided(start: Start) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        demo = start("--port", str(port))
-        text = demo.wait_for("Its operator")
-        assert f":{port}" not in text
-        demo.process.send_signal(signal.SIGTERM)
-        assert demo.end() == 128 + signal.SIGTERM
 
 
 # --- is the money right? ---------------------------------------------------------------------------------------------
