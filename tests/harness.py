@@ -7,11 +7,13 @@ import functools
 import http.client
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,11 +33,71 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# Most of what a command of `oklp` costs is importing: it is done once, and each process is a fork of what has done it.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["tests.harness", "oklp.cli", "oklp.serving", "rich.markdown", "rich._emoji_codes"])
+
+
+def _become_oklp(arguments: tuple[str, ...], env: dict[str, str], output: str, errors: str) -> None:
+    """In the process that was forked."""
+    for path, descriptor in ((output, 1), (errors, 2)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["oklp", *arguments]
+    from oklp.cli import main
+
+    main()
+
+
+class Oklp:
+    """`oklp …` as a process of its own, with the manners of `subprocess.Popen`; what it says goes into files."""
+
+    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], output: Path, errors: Path) -> None:
+        self.args = ("oklp", *arguments)
+        self._process = _forks.Process(
+            target=_become_oklp, args=(arguments, env, str(output), str(errors)), daemon=True
+        )
+        self._process.start()
+        self.pid: int = self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its status, negative for a signal. Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 def run_cli(env: dict[str, str], *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """`oklp …` as a process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "oklp.cli", *arguments], env=env, capture_output=True, text=True, timeout=120
-    )
+    """`oklp …` as a process, to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        process = Oklp(arguments, env, output, errors)
+        try:
+            status = process.wait(120)
+        finally:
+            process.kill()
+        done = subprocess.CompletedProcess(process.args, status, output.read_text(), errors.read_text())
     if check and done.returncode != 0:
         raise AssertionError(f"oklp {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
@@ -65,7 +127,7 @@ class Server:
     folder: Path
     port: int = field(default_factory=free_port)
     more_env: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: Oklp | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -89,13 +151,13 @@ class Server:
 
     def start(self, *options: str, wait: bool = True) -> Server:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "oklp.cli", "serve", "--port", str(self.port), *options],
-                env=self.env,
-                stdout=log,
-                stderr=log,
-            )
+        arguments = ("serve", "--port", str(self.port), *options)
+        if "--workers" in options:  # what is a fork of multiprocessing cannot tell itself from its own workers
+            with self.log.open("ab") as log:
+                command = [sys.executable, "-m", "oklp.cli", *arguments]
+                self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        else:
+            self.process = Oklp(arguments, self.env, self.log, self.log)
         if wait:
             self.await_ready()
         return self
