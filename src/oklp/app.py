@@ -53,6 +53,7 @@ from oklp.worker import Worker
 log = get_logger(__name__)
 
 POOL_THREADS = 2
+TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes"})
 
 
 def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None) -> FastAPI:
@@ -168,6 +169,8 @@ async def running(
                 context.listeners.ring()
             if "calls" in topics:
                 context.calls.ring()
+            if not TRAFFIC.isdisjoint(topics):
+                context.traffic.ring()
             if "keys" in topics:
                 stale_keys.set()
             if "games" in topics:

@@ -80,6 +80,7 @@ def scenes(server: Server) -> list[Scene]:
 def studio_scenes(server: Server, game_id: str) -> list[Scene]:
     """The portal of the test studio, for a game whose webhooks fail."""
     base = f"/studio/games/{game_id}"
+    failed = server.studio.get(f"/games/{game_id}/deliveries").json()["deliveries"][0]["delivery_id"]
     session = ("oklp_studio", server.studio.headers["Authorization"].removeprefix("Bearer "))
     pages = {
         "overview": "/studio",
@@ -87,6 +88,8 @@ def studio_scenes(server: Server, game_id: str) -> list[Scene]:
         "new-game": "/studio/new-game",
         "game": base,
         "game-settings": f"{base}/settings",
+        "webhooks": f"{base}/webhooks",
+        "webhook": f"{base}/webhooks/{failed}",
     }
     return [
         Scene("studio-landing", "/studio"),

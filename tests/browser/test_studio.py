@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.answering import answering
 from tests.browser.test_site import PHONE, _check, visitor
 from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, Server, free_port, serving
@@ -124,6 +126,42 @@ def test_secrets_are_rotated_in_a_dialog(platform: Server, browser: Browser) -> 
         expect(page.locator("pre")).to_contain_text("whsec_")
 
 
+def test_the_inspector_shows_a_delivery_as_it_happens_and_sends_it_again(platform: Server, browser: Browser) -> None:
+    hostile = "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>"
+    with visitor(browser) as somebody, answering(500, hostile, {"X-Game": "<b>bold</b>"}) as url:
+        page = somebody.page
+        sign_up(page, platform.url, "Inge-Inspects")
+        register(page, "Inspected", url, "http://127.0.0.1:9/play")
+        page.get_by_role("link", name="On to the game").click()
+        page.get_by_role("link", name="Webhooks", exact=True).click()
+        expect(page.get_by_text("Nothing here")).to_be_visible()
+        session = next(each["value"] for each in page.context.cookies() if each["name"] == "oklp_studio")
+        headers = {"Authorization": f"Bearer {session}"}
+        api = f"{platform.url}/api/studio/v1/games/inspected/test-event"
+        assert httpx.post(api, headers=headers).status_code == 201  # from elsewhere, and seen without loading the page
+        row = page.locator("#deliveries tbody tr")
+        expect(row).to_have_count(1)
+        expect(row).to_contain_text("Failed", timeout=10_000)
+        expect(row).to_contain_text("500")
+        row.get_by_role("link").click()
+        expect(page.get_by_role("heading", name="Attempt 1")).to_be_visible()
+        expect(page.locator("#delivery")).to_contain_text(hostile)
+        expect(page.locator("#delivery")).to_contain_text("<b>bold</b>")
+        expect(page.locator("#delivery")).to_contain_text("webhook-signature")
+        expect(page.locator("#delivery")).not_to_contain_text("Bearer")
+        assert page.locator("#delivery script, #delivery img, #delivery b").count() == 0
+        page.get_by_role("button", name="Send again").click()
+        expect(page.get_by_role("heading", name="Attempt 2")).to_be_visible(timeout=10_000)
+        page.get_by_role("link", name="Webhooks", exact=True).first.click()
+        page.get_by_text("Send a test event").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("What it tells").select_option("match.aborted")
+        dialog.get_by_role("button", name="Send it").click()
+        expect(page.get_by_role("heading", name="DELETE Test")).to_be_visible()
+        expect(page.get_by_role("heading", name="Attempt 1")).to_be_visible(timeout=10_000)
+        assert "owned" not in page.title()
+
+
 def test_without_javascript_a_game_is_registered_all_the_same(platform: Server, browser: Browser) -> None:
     with visitor(browser, java_script_enabled=False) as somebody:
         page = somebody.page
@@ -141,7 +179,9 @@ def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, brow
     game_id = platform.register("http://127.0.0.1:9/match").client_id
     token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
     base = f"/studio/games/{game_id}"
-    own = ["/studio", "/studio/you", "/studio/new-game", base, f"{base}/settings"]
+    sent = platform.studio.post(f"/games/{game_id}/test-event").json()["delivery_id"]
+    hooks = f"{base}/webhooks"
+    own = ["/studio", "/studio/you", "/studio/new-game", base, f"{base}/settings", hooks, f"{hooks}/{sent}"]
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as somebody:
             for path in ("/studio", "/studio/sign-up", "/studio/log-in"):

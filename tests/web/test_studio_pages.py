@@ -12,6 +12,7 @@ import pytest
 
 from oklp.web import pages
 from oklp.web.pages.visit import STUDIO, realm_of
+from tests.answering import answering
 from tests.harness import PASSWORD, PlayerClient, Server
 
 PAGE = {"Accept": "text/html"}
@@ -194,3 +195,74 @@ def test_rotated_secrets_are_shown_once_and_the_old_ones_work_on(served: Server)
     assert httpx.post(url, data=credentials).status_code == 200
     forged = site.post(f"/studio/games/{game_id}/secrets", data={**form, "_csrf": "0" * 64})
     assert forged.status_code == 403
+
+
+# --- the inspector ---------------------------------------------------------------------------------------------------
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}\"'"
+
+
+def delivered(site: httpx.Client, path: str, attempt: int = 1) -> str:
+    """The page of a delivery, once this attempt has come back: by its own stream, which says when to look."""
+    with site.stream("GET", f"{path}/live", headers={"Accept": "text/event-stream"}, timeout=20) as stream:
+        assert stream.status_code == 200
+        for line in stream.iter_lines():
+            if line == "event: change":
+                page = site.get(path).text
+                if f"Attempt {attempt}" in page and ("Failed" in page or "Delivered" in page):
+                    return page
+    raise AssertionError("the stream ended")
+
+
+def test_what_games_answer_is_text_and_no_markup(served: Server) -> None:
+    site = owner(served)
+    headers = {"X-Hostile": "<script>alert(2)</script>", "Content-Type": "text/html"}
+    with answering(500, HOSTILE, headers) as url:
+        game_id = register(served, site, webhook_url=url)
+        form = {**hidden(site.get(f"/studio/games/{game_id}/webhooks").text)}
+        fields = {"event": "match.started", "participants": "4", "teams": "2"}
+        sent = site.post(f"/studio/games/{game_id}/test-event", data={**form, **fields})
+        assert sent.status_code == 303, sent.text
+        path = sent.headers["Location"]
+        page = delivered(site, path)
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "&lt;script&gt;alert(1)" in page
+        assert "{{7*7}}" in page
+        assert "&lt;script&gt;alert(2)" in page
+        assert "webhook-signature" in page
+        assert "Bearer" not in page
+        listed = site.get(f"/studio/games/{game_id}/webhooks", params={"state": "failed", "event": "test"}).text
+        assert path in listed
+        assert "<script>alert" not in listed
+        for other in ({"state": "delivered"}, {"event": "match.started"}, {"until": "2020-01-01T00:00"}):
+            assert path not in site.get(f"/studio/games/{game_id}/webhooks", params=other).text, other
+        again = site.post(f"{path}/resend", data=hidden(site.get(path).text))
+        assert again.headers["Location"] == path
+        assert "answered 500" in delivered(site, path, 2)
+
+
+@pytest.mark.parametrize("value", ["x" * 24, "' OR 1=1 --", HOSTILE, "\x00", "99999-99-99T99:99"])
+def test_a_filter_that_makes_no_sense_is_said_and_shown_as_text(served: Server, value: str) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    names = ("state", "event", "match", "since", "until")
+    answer = site.get(f"/studio/games/{game_id}/webhooks", params=dict.fromkeys(names, value))
+    assert answer.status_code == 200
+    assert "<script>alert" not in answer.text
+    assert 'id="e-match"' in answer.text
+    assert site.get(f"/studio/games/{game_id}/webhooks", params={"cursor": value}).status_code == 422
+
+
+def test_a_delivery_is_shown_under_its_own_game_alone(served: Server) -> None:
+    site = owner(served)
+    one, two = (register(served, site) for _ in range(2))
+    form = hidden(site.get(f"/studio/games/{one}/webhooks").text)
+    fields = {"event": "match.aborted", "participants": "2", "teams": "2"}
+    path = site.post(f"/studio/games/{one}/test-event", data={**form, **fields}).headers["Location"]
+    assert site.get(path).status_code == 200
+    assert site.get(path.replace(one, two)).status_code == 404
+    assert site.post(f"{path.replace(one, two)}/resend", data=form).status_code == 404
+    stranger = owner(served)
+    assert stranger.get(path).status_code == 404
+    assert stranger.get(f"{path}/live").status_code == 404

@@ -226,6 +226,7 @@ def record(tx: Tx, delivery_id: str, attempt: int, owner: str, reply: Reply, now
     An attempt that lost its lease is still logged, and decides nothing. The match, if any, is locked by the caller.
     """
     delivery = store.lock(tx, [delivery_id])[delivery_id]
+    tx.notify("outcomes")
     store.finish_attempt(
         tx,
         delivery_id,

@@ -125,11 +125,18 @@ class Chosen(NamedTuple):
     state: str | None = None
     event: str | None = None
     match_id: str | None = None
+    since: int | None = None  # made then or later …
+    until: int | None = None  # … and before this
 
 
 def page(tx: Tx, chosen: Chosen, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
     given = {name: value for name, value in chosen._asdict().items() if value is not None}
+    since, until = given.pop("since", None), given.pop("until", None)
     statement = sa.select(d).filter_by(**given)
+    if since is not None:
+        statement = statement.where(d.c.created_at >= since)
+    if until is not None:
+        statement = statement.where(d.c.created_at < until)
     if before is not None:
         statement = statement.where(sa.tuple_(d.c.created_at, d.c.id) < sa.tuple_(*map(sa.literal, before)))
     return tx.rows(statement.order_by(d.c.created_at.desc(), d.c.id.desc()).limit(limit))

@@ -49,6 +49,7 @@ class Context:
     book: CallBook
     listeners: Bell = field(default_factory=Bell)
     calls: Bell = field(default_factory=Bell)
+    traffic: Bell = field(default_factory=Bell)  # matches, deliveries, calls: what open pages of studios show
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
     armed: Armed = field(default_factory=dict)  # injected faults; empty in production
 
@@ -90,6 +91,7 @@ class Context:
         self.hub.close()
         self.listeners.close()
         self.calls.close()
+        self.traffic.close()
 
     async def in_pool(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a slow sum (a password hash, a key) off the event loop."""

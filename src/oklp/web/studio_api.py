@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from oklp import contract
@@ -44,6 +47,10 @@ async def _owner(member: AsViewer) -> Member:
 
 AsDeveloper = Annotated[Member, Depends(_developer)]
 AsOwner = Annotated[Member, Depends(_owner)]
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else math.floor(at.timestamp() * 1000)
 
 
 def _with_secrets(thing: contract.RegisteredGame | contract.DeveloperConfig) -> Response:
@@ -262,11 +269,13 @@ async def list_deliveries(
     state: Annotated[contract.DeliveryState | None, Query()] = None,
     event: Annotated[contract.DeliveryEvent | None, Query()] = None,
     match_id: Annotated[contract.MatchId | None, Query()] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Made then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Made before then.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.DeliveryPage:
     """What the game was told, newest first."""
-    chosen = webhooks.Chosen(game_id, state, event, match_id)
+    chosen = webhooks.Chosen(game_id, state, event, match_id, _ms(since), _ms(until))
     found, more = await here.db.read(
         studios.of_game, member.studio_id, game_id, webhooks.page, chosen, from_cursor(cursor, int, str), limit
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from oklp.web.pages.doors import doors
-from oklp.web.pages.studio import entrance, game, registering
+from oklp.web.pages.studio import entrance, game, inspector, registering
 from oklp.web.pages.visit import STUDIO
 
 routes: list[Route] = [
@@ -13,4 +13,5 @@ routes: list[Route] = [
     *entrance.routes,
     *registering.routes,
     *game.routes,
+    *inspector.routes,
 ]

@@ -76,7 +76,7 @@ async def the_game(visit: Visit) -> contract.StudioGame:
 def _pages(visit: Visit, member: Member) -> list[tuple[str, str]]:
     """The pages of a game, as this member has them: address below the game's, and title."""
     _ = visit._
-    found = [("", _("Overview"))]
+    found = [("", _("Overview")), ("/webhooks", _("Webhooks"))]
     if member.may(DEVELOPER):
         found.append(("/settings", _("Settings")))
     return found
