@@ -13,7 +13,7 @@ def answering(status: int, text: str, headers: Mapping[str, str]) -> Iterator[st
     """Yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:  # noqa: N802 - the library's names
+        def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             body = text.encode()
             self.send_response(status)
@@ -23,7 +23,7 @@ def answering(status: int, text: str, headers: Mapping[str, str]) -> Iterator[st
             self.end_headers()
             self.wfile.write(body)
 
-        def do_DELETE(self) -> None:  # noqa: N802
+        def do_DELETE(self) -> None:
             self.do_PUT()
 
         def log_message(self, *_: object) -> None:
