@@ -144,8 +144,8 @@ async def send_test(visit: Visit) -> Response:
                 "teams": forms.number(visit, "teams", 2),
             },
         )
-        work = (studios.send_test_event, member_of(visit).actor, game_id, new_uuid(), matches.new_id(now), body, now)
-        sent = await change_game(visit, *work)
+        work = (member_of(visit).actor, game_id, new_uuid(), matches.new_id(now), body, now)
+        sent = await change_game(visit, studios.send_test_event, *work)
     except OklpError as refusal:
         if refusal.status >= 500 or refusal.status in (403, 404):
             raise
