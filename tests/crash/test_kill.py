@@ -17,6 +17,7 @@ from tests.crash.receiver import Receiver
 from tests.harness import Server
 
 KILLS = int(os.environ.get("OKLP_TEST_KILLS") or 5)
+KILLS_OF_NODES = max(KILLS // 2, 1)  # each is of one or of both, and takes as long as two
 SOAK = 20
 
 sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -60,7 +61,7 @@ def test_a_server(rig: Rig, receiver: Receiver, seed: int) -> None:
 def test_two_nodes(rig: Rig, receiver: Receiver, seed: int) -> None:
     rig.add(wait=False)
     rig.add()
-    kill_and_prove(rig, receiver, seed, KILLS)
+    kill_and_prove(rig, receiver, seed, KILLS_OF_NODES)
 
 
 @pytest.mark.soak

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -146,6 +147,10 @@ def test_a_setting_at_fault_goes_by_the_name_that_it_was_given_by(name: str, val
     said = refusal(env, "books", "verify")
     assert said.startswith(f"oklp: {name}: ")
     assert "Value error" not in said
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run_cli({}, "--version").stdout == f"oklp {version('oklp')}\n"
 
 
 # --- lines and tables ------------------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ Each room has the commands of one noun; here they get their names. What only one
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+from oklp import __version__
 
 try:
     import typer
@@ -25,6 +28,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"oklp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Which version this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def _group(name: str, about: str) -> typer.Typer:
