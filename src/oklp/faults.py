@@ -7,6 +7,7 @@ recorded, and whether a match aborts, is decided by whoever decides it for every
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from dataclasses import dataclass, replace
 from oklp import signing
 from oklp.sender import Exchange, Outgoing, WebhookSender
 from oklp.services.faults import Stroke
+
+log = logging.getLogger("oklp.faults")
 
 EXPIRED_SECONDS = 3_600
 
@@ -87,9 +90,15 @@ class FaultyNetwork:
         play = plays.get(stroke.kind)
         return await (way(outgoing) if play is None else play(stroke, outgoing, way))
 
+    def hold_nothing_up(self) -> None:
+        """From now on no attempt waits for a time-out that is played, as a server that stops must not: what came of it
+        is settled.
+        """
+        self._closed.set()
+
     def close(self) -> None:
         """Hold nothing up any longer, and send nothing that is not on its way."""
-        self._closed.set()
+        self.hold_nothing_up()
         for task in (*self._under_way, self._foreign_key):
             if task is not None:
                 task.cancel()
@@ -142,8 +151,15 @@ class FaultyNetwork:
 
         task = asyncio.create_task(later())
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._arrived)
         return task
+
+    def _arrived(self, task: asyncio.Task[Exchange]) -> None:
+        """Whoever waits for it hears of an error too. When nobody does any longer, it is for the log."""
+        self._under_way.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            log.warning("a webhook that a fault held back could not be sent", exc_info=fault)
 
     async def _come_back(self, task: asyncio.Task[Exchange], seconds: float) -> Exchange | None:
         """None when it does not in that time, or is cut off."""

@@ -99,6 +99,7 @@ class Worker:
         # The follower is not cancelled: it may be about to hear which deliveries it has just claimed.
         await self._ended(self._follower, until - CUT_SECONDS)
         await self._ended(self._keeper, 0)
+        self._faulty.hold_nothing_up()
         await self._all_sent(until - CUT_SECONDS)
         self._cut = True
         self._faulty.close()

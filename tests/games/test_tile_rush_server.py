@@ -252,6 +252,15 @@ def test_a_run_that_was_never_started_is_not_reported(platform: Platform, tmp_pa
     visit(platform, tmp_path, play)
 
 
+def test_a_seat_that_is_no_number_is_nobodys(platform: Platform, tmp_path: Path) -> None:
+    async def play(house: House) -> None:
+        async with house.client() as http:
+            for seat in ("9" * 5_000, "999", "-1", "x", "\u0661"):
+                assert (await http.get(f"/match/{MATCH_ID}/{seat}/state")).status_code == 404, seat[:9]
+
+    visit(platform, tmp_path, play)
+
+
 def test_a_refused_log_ends_the_run_and_what_came_before_counts(
     platform: Platform, tmp_path: Path, clock: Clock
 ) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, Thread
@@ -67,6 +67,36 @@ def until(condition: Callable[[], bool]) -> None:
             return
         tick.wait(0.01)
     raise AssertionError("it did not come about within 10 seconds")
+
+
+class Answering(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The body of an answer in `pieces` pieces, each `apart_seconds` after the one before; `taken` were wanted."""
+
+    def __init__(self, piece: bytes, pieces: int, apart_seconds: float = 0.0) -> None:
+        self._piece, self._pieces, self._apart_seconds = piece, pieces, apart_seconds
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(self._pieces):
+            Event().wait(self._apart_seconds)
+            self.taken += 1
+            yield self._piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(self._pieces):
+            await asyncio.sleep(self._apart_seconds)
+            self.taken += 1
+            yield self._piece
+
+
+def answering(body: Answering) -> httpx.MockTransport:
+    """A platform that has a token, and answers every call with `body`."""
+    token = {"access_token": "token-1", "expires_in": 300, "token_type": "Bearer"}
+    return mock(
+        lambda asked: (
+            httpx.Response(200, json=token) if asked.url.path == TOKEN_PATH else httpx.Response(200, stream=body)
+        )
+    )
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------
@@ -568,3 +598,56 @@ def test_importing_the_kit_loads_nothing_that_is_not_used_yet() -> None:
 def test_the_kit_needs_nothing_of_the_server() -> None:
     server = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "psycopg", "aiohttp", "typer", "structlog"}
     assert not loaded_by("from oklp.sdk import *") & (server | {"pydantic_settings", "prometheus_client", "jinja2"})
+
+
+# --- a platform that is none -----------------------------------------------------------------------------------------
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_any_answer_has(
+    platform: Platform, make_driver: MakeDriver
+) -> None:
+    body = Answering(b" " * 1_000_000, 100)
+    with pytest.raises(UnexpectedAnswerError):
+        make_driver(platform.config(), transport=answering(body), retry=ONCE).call("token_info", "match-token")
+    assert body.taken < 10
+
+
+def test_an_answer_that_comes_in_drops_is_not_waited_for(platform: Platform, make_driver: MakeDriver) -> None:
+    """Each drop comes within the time-out, and a result would wait behind it for ever."""
+    body = Answering(b" ", 500, apart_seconds=0.01)
+    driver = make_driver(platform.config(), transport=answering(body), retry=ONCE, timeout_seconds=0.05)
+    with pytest.raises(UnreachableError, match="not complete after"):
+        driver.call("token_info", "match-token")
+    assert body.taken < 500
+
+
+def test_a_token_that_no_header_can_hold_is_refused(platform: Platform, driver: Driver) -> None:
+    platform.always(TOKEN_PATH, Reply(body={"access_token": "t\u00f6ken", "expires_in": 300, "token_type": "Bearer"}))
+    with pytest.raises(UnexpectedAnswerError):
+        driver.call("token_info", "match-token")
+
+
+def test_a_token_that_lives_longer_than_anyone_can_count_is_used(platform: Platform, driver: Driver) -> None:
+    platform.script(TOKEN_PATH, Reply(body=b'{"access_token": "token-1", "expires_in": 1%s}' % (b"0" * 400)))
+    assert driver.call("token_info", "match-token").match_id == MATCH_ID
+
+
+def test_an_id_that_is_no_text_is_not_sent(platform: Platform, driver: Driver) -> None:
+    with pytest.raises(InvalidCallError, match="match_id"):
+        driver.call("match", "\ud800")
+    assert platform.asked == []
+
+
+def test_a_client_that_was_closed_says_so(platform: Platform) -> None:
+    client = Client(platform.config())
+    client.close()
+    with pytest.raises(SdkError, match="closed"):
+        client.token_info("match-token")
+
+    async def closed() -> None:
+        client = AsyncClient(platform.config())
+        await client.aclose()
+        await client.token_info("match-token")
+
+    with pytest.raises(SdkError, match="closed"):
+        asyncio.run(closed())

@@ -78,10 +78,10 @@ def create_app(open_game: Callable[[], Game], *, back_url: str, secure_cookies: 
             Route("/healthz", healthz),
             Route("/oklp/match", match_info, methods=["PUT", "DELETE"]),
             Route("/play", launch),
-            Route("/match/{match_id}/{seat:int}", table),
-            Route("/match/{match_id}/{seat:int}/state", state),
-            Route("/match/{match_id}/{seat:int}/events", events),
-            Route("/match/{match_id}/{seat:int}/bid", bid, methods=["POST"]),
+            Route("/match/{match_id}/{seat}", table),
+            Route("/match/{match_id}/{seat}/state", state),
+            Route("/match/{match_id}/{seat}/events", events),
+            Route("/match/{match_id}/{seat}/bid", bid, methods=["POST"]),
             Mount("/static", StaticFiles(directory=PAGES / "static")),
         ],
         lifespan=lifespan,
@@ -167,10 +167,10 @@ async def launch(request: Request) -> Response:
 def seated(request: Request) -> tuple[Match, Seat]:
     """The match and seat of a request. Raises HTTPException 404 without the key to it."""
     number = request.path_params["seat"]
-    seat: Seat = 1 if number == 1 else 0
+    seat: Seat = 1 if number == "1" else 0
     key = request.cookies.get(SEAT_COOKIE, "")
     match = game_of(request).at_seat(request.path_params["match_id"], seat, key)
-    if match is None or number not in (0, 1):
+    if match is None or number not in ("0", "1"):
         raise HTTPException(404)
     return match, seat
 

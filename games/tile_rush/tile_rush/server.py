@@ -34,6 +34,7 @@ PAGES: Final = Path(__file__).parent / "pages"
 SEAT_COOKIE: Final = "seat"
 SEAT_COOKIE_SECONDS: Final = 7 * 24 * 3600
 LARGEST_BODY: Final = 16_384
+LONGEST_SEAT: Final = 3
 AGAIN_SECONDS: Final = 2
 
 SECURITY_HEADERS: Final = {
@@ -86,7 +87,7 @@ def create_app(open_game: Callable[[], Game], *, back_url: str, secure_cookies: 
             app.state.game = game
             yield
 
-    run = "/match/{match_id}/{seat:int}"
+    run = "/match/{match_id}/{seat}"
     app = Starlette(
         routes=[
             Route("/", home),
@@ -175,8 +176,10 @@ def into(request: Request, match: Match, user_id: str) -> Response:
 
 def seated(request: Request) -> tuple[Match, str]:
     """The match and the player of a request. Raises HTTPException 404 without the key to the seat."""
-    key = request.cookies.get(SEAT_COOKIE, "")
-    found = game_of(request).at_seat(request.path_params["match_id"], request.path_params["seat"], key)
+    key, number = request.cookies.get(SEAT_COOKIE, ""), request.path_params["seat"]
+    # Not every row of digits is a number that Python reads.
+    seat = int(number) if number.isascii() and number.isdecimal() and len(number) <= LONGEST_SEAT else None
+    found = None if seat is None else game_of(request).at_seat(request.path_params["match_id"], seat, key)
     if found is None:
         raise HTTPException(404)
     return found

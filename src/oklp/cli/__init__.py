@@ -19,7 +19,11 @@ except ModuleNotFoundError as missing:
         from oklp.new_game import bare
 
         sys.exit(bare(sys.argv[2:]))
-    sys.exit(f"This command needs the server: pip install 'oklp[server]' ({missing.name} is not installed).")
+    sys.exit(
+        f"This command needs the extra `server` ({missing.name} is not installed): pip install 'PATH/TO/oklp[server]',"
+        " with the path of the checkout or wheel that OKLP was installed from."
+        " A bare install has the SDK, and the command `oklp new-game NAME`."
+    )
 
 app = typer.Typer(
     name="oklp",

@@ -87,7 +87,10 @@ def places_of(modules: list[str]) -> list[Path]:
     package the one that they came with. Raises DemoError when there is something to install first.
     """
     if importlib.util.find_spec("websockets") is None:
-        raise DemoError("The demo needs its extra: pip install 'oklp[demo]' (websockets is not installed).")
+        raise DemoError(
+            "The demo needs the extra `demo` (websockets is not installed): pip install 'PATH/TO/oklp[demo]',"
+            " with the path of the checkout or wheel that OKLP was installed from."
+        )
     packed = Path(__file__).resolve().parent / "reference_games"
     checkout = Path(oklp.__file__).resolve().parents[2] / "games"
     for places in ([packed], [checkout / module for module in modules]):

@@ -52,6 +52,8 @@ Participants: TypeAlias = Mapping[str, int] | Iterable[ParticipantResult]
 
 _ACCEPT = "application/json, application/problem+json"
 _LONGEST_QUOTE = 200
+# Whatever an answer says: numbers beyond any time cannot be reckoned with.
+_LONGEST_LIFE_SECONDS = 365 * 24 * 3600
 
 
 # --- Calls -----------------------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ class Calls:
         return Call(
             "POST",
             authentication.token_url,
-            TokenAnswer.model_validate_json,
+            _token_answer,
             content=urlencode(form).encode("ascii"),
             content_type="application/x-www-form-urlencoded",
             authorized=False,
@@ -162,6 +164,13 @@ class Calls:
         return Call("POST", self._base + path, parse, content=body.encode("utf-8"), content_type="application/json")
 
 
+def _token_answer(body: bytes) -> TokenAnswer:
+    answer = TokenAnswer.model_validate_json(body)
+    if not answer.access_token.isascii() or not answer.access_token.isprintable():
+        raise ValueError("an access token that no header can hold")
+    return answer
+
+
 @contextmanager
 def _refusing_arguments(method: str) -> Iterator[None]:
     """Turns what the wire models refuse into an InvalidCallError that does not quote the values."""
@@ -178,9 +187,13 @@ def _refusing_arguments(method: str) -> Iterator[None]:
 
 def _segment(value: str, name: str) -> str:
     """`value` as one segment of a path, whatever is in it."""
-    if value in ("", ".", ".."):
-        raise InvalidCallError(f"{name}: is not an id", (FieldError(name, "is not an id"),))
-    return quote(value, safe="")
+    try:
+        segment = quote(value, safe="")
+    except UnicodeError:
+        segment = ""
+    if segment in ("", ".", ".."):
+        raise InvalidCallError(f"{name}: is not an id", (FieldError(name, "is not an id"),)) from None
+    return segment
 
 
 # --- Steps and what comes of them ------------------------------------------------------------------------------------
@@ -421,7 +434,7 @@ class TokenCache:
 
     def store(self, answer: TokenAnswer, asked_at: float) -> str:
         """Life is counted from when the token was asked for, so that it never ends later here than at the platform."""
-        life = max(0, answer.expires_in)
+        life = min(max(0, answer.expires_in), _LONGEST_LIFE_SECONDS)
         self._held = _HeldToken(answer.access_token, asked_at + max(life * 0.75, life - 30), asked_at + life)
         return answer.access_token
 

@@ -5,6 +5,7 @@ work.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from threading import Lock
@@ -22,6 +23,12 @@ _CONNECT_TIMEOUT_SECONDS = 5.0
 # requests that would be sent into a connection about to be closed.
 _KEEPALIVE_SECONDS = 4.0
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=_KEEPALIVE_SECONDS)
+# A page of matches, the longest answer of the contract, is far below it. More is read from nobody: what is cut off is
+# not of the contract any more, and refused as such.
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+# Every step of an attempt has the time-out to itself: a connection, the request, the answer. An answer that comes in
+# drops would start it anew with each.
+_STEPS = 3
 # What went wrong is in the request itself; sending it again would change nothing.
 _HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 
@@ -33,6 +40,7 @@ class SyncTransport:
         self, *, timeout_seconds: float, transport: httpx.BaseTransport | None, sleep: Callable[[float], None]
     ) -> None:
         self._http = httpx.Client(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
+        self._longest_seconds = _STEPS * timeout_seconds
         self._sleep = sleep
 
     def run(self, exchange: Exchange[T], authorize: Callable[[str | None], str] | None = None) -> T:
@@ -57,8 +65,19 @@ class SyncTransport:
         self._http.close()
 
     def _send(self, step: Send) -> Answer | NoAnswer:
+        if self._http.is_closed:
+            raise SdkError("the client is closed")
+        until = time.monotonic() + self._longest_seconds
         try:
-            return _answer(self._http.request(step.method, step.url, headers=dict(step.headers), content=step.content))
+            with self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response:
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        break
+                    if time.monotonic() > until:
+                        raise httpx.ReadTimeout(_too_slow(self._longest_seconds))
+                return _answer(response, body)
         except httpx.RequestError as error:
             return _no_answer(error)
 
@@ -74,6 +93,7 @@ class AsyncTransport:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._http = httpx.AsyncClient(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
+        self._longest_seconds = _STEPS * timeout_seconds
         self._sleep = sleep
 
     async def run(self, exchange: Exchange[T], authorize: Callable[[str | None], Awaitable[str]] | None = None) -> T:
@@ -98,12 +118,23 @@ class AsyncTransport:
         await self._http.aclose()
 
     async def _send(self, step: Send) -> Answer | NoAnswer:
+        if self._http.is_closed:
+            raise SdkError("the client is closed")
         try:
-            return _answer(
-                await self._http.request(step.method, step.url, headers=dict(step.headers), content=step.content)
-            )
+            async with (
+                asyncio.timeout(self._longest_seconds),
+                self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        break
+                return _answer(response, body)
         except httpx.RequestError as error:
             return _no_answer(error)
+        except TimeoutError:
+            return _no_answer(httpx.ReadTimeout(_too_slow(self._longest_seconds)))
 
 
 class SingleFlight(Generic[T]):
@@ -186,8 +217,12 @@ def _timeout(timeout_seconds: float) -> httpx.Timeout:
     return httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS))
 
 
-def _answer(response: httpx.Response) -> Answer:
-    return Answer(response.status_code, response.headers, response.content)
+def _answer(response: httpx.Response, body: bytearray) -> Answer:
+    return Answer(response.status_code, response.headers, bytes(body[:MAX_ANSWER_BYTES]))
+
+
+def _too_slow(seconds: float) -> str:
+    return f"the answer was not complete after {seconds:g} s"
 
 
 def _no_answer(error: httpx.RequestError) -> NoAnswer:
