@@ -73,6 +73,10 @@ def scenes(server: Server) -> list[Scene]:
         Scene("room-refused", f"/matches/{refused}", ada),
         Scene("wallet", "/wallet", ada),
         Scene("settings", "/settings", ada),
+        Scene("security", "/security", ada),
+        Scene("forgot-password", "/forgot-password"),
+        Scene("reset-password-over", "/reset-password?token=used"),
+        Scene("verify-email", "/verify-email?token=any"),
         *studio_scenes(server, refusing.client_id),
     ]
 

@@ -210,9 +210,10 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameS
     """No page over its budget, nothing that axe finds, on a phone in the dark and on a desk in the light."""
     player, other = PlayerClient(platform.url), PlayerClient(platform.url)
     match_id = player.create(game.game_id, 500, invite=[other.username])
-    open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style"]
+    open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style", "/forgot-password",
+                   "/verify-email?token=any"]  # fmt: skip
     own = ["/games", f"/games/{game.game_id}", "/matches", "/matches?show=open", f"/matches/{match_id}", "/matches/new",
-           "/wallet", "/settings"]  # fmt: skip
+           "/wallet", "/settings", "/security"]  # fmt: skip
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as somebody:
             for path in open_to_all:

@@ -57,6 +57,9 @@ OPEN_TO_ALL = {
     "/games",
     "/games/{game_id}",
     "/assets/{version}/{name}",
+    "/forgot-password",
+    "/reset-password",
+    "/verify-email",
 }
 
 
@@ -70,7 +73,8 @@ def test_pages_of_players_are_shown_to_players_alone(served: Server) -> None:
     for route in pages.routes:
         if realm_of(route.path) is not PLAYER:
             continue  # of a surface with tests of its own
-        path = route.path.format(game_id="none", match_id="0" * 24, action="join", version="0", name="none")
+        parts = {"game_id": "none", "match_id": "0" * 24, "action": "join", "version": "0", "name": "none"}
+        path = route.path.format(**parts, session_id="0")
         for stranger in strangers:
             for method in (route.methods or set()) - {"HEAD"}:
                 if route.path in OPEN_TO_ALL:

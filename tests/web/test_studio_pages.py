@@ -17,7 +17,14 @@ from tests.harness import PASSWORD, PlayerClient, Server
 
 PAGE = {"Accept": "text/html"}
 HIDDEN = re.compile(r'<input[^>]*type="hidden" name="([^"]+)" value="([^"]*)"')
-OPEN_TO_ALL = {"/studio", "/studio/log-in", "/studio/sign-up"}
+OPEN_TO_ALL = {
+    "/studio",
+    "/studio/log-in",
+    "/studio/sign-up",
+    "/studio/forgot-password",
+    "/studio/reset-password",
+    "/studio/verify-email",
+}
 _numbers = count(1)
 
 

@@ -37,6 +37,13 @@ class Draft(NamedTuple):
     token: str
 
 
+class Contact(NamedTuple):
+    """Where mails to somebody go; empty for people whom the command line made without an address."""
+
+    email: str
+    verified: bool
+
+
 def bad_token() -> InvalidRequest:
     return invalid("token", "is unknown, used up or expired")
 
@@ -141,6 +148,11 @@ def _insert_ticket(
         created_at=now,
         expires_at=now + life_seconds * 1000,
     )
+
+
+def contact(tx: Tx, kind: str, person_id: str) -> Contact:
+    row = _person(tx, kind, person_id)
+    return Contact(row.email, row.email_verified_at is not None)
 
 
 def verify_again(

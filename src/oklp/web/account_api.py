@@ -11,11 +11,12 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.services import accounts, auth, vault
+from oklp.services import accounts, auth
 from oklp.signing import hash_token
+from oklp.web import sessions
 from oklp.web.caller import AsSelf, Here, OfKind, address_of, bearer
 from oklp.web.context import new_draft, new_uuid
-from oklp.web.sessions import prove_password
+from oklp.web.sessions import prove_password, reset_password
 
 router = APIRouter()
 
@@ -62,39 +63,15 @@ async def confirm_reset(
     here: Here, request: Request, kind: OfKind, body: contract.PasswordResetConfirmation
 ) -> Response:
     """A new password for the account that the link was made for. All of its sessions end."""
-    token_hash = hash_token(body.token)
-    await here.db.read(accounts.check_reset, kind, token_hash, here.clock())
-    password_hash = await here.in_pool(vault.hash_password, body.password)
-    await here.db.write(
-        accounts.confirm_reset,
-        here.settings,
-        here.vault,
-        kind,
-        token_hash,
-        password_hash,
-        address_of(request),
-        new_uuid(),
-        here.clock(),
-    )
+    await reset_password(here, request, kind, body.token, body.password)
     return Response(status_code=204)
 
 
 @router.post("/me/password", status_code=204)
 async def change_password(here: Here, request: Request, person: AsSelf, body: contract.PasswordChange) -> Response:
     """A new password. The caller's other sessions end."""
-    await prove_password(here, request, person, body.current_password, "current_password")
-    password_hash = await here.in_pool(vault.hash_password, body.password)
-    await here.db.write(
-        accounts.change_password,
-        here.settings,
-        here.vault,
-        person.kind,
-        person.id,
-        password_hash,
-        hash_token(bearer(request)),
-        new_uuid(),
-        here.clock(),
-    )
+    current, new = body.current_password, body.password
+    await sessions.change_password(here, request, person, current, new, bearer(request))
     return Response(status_code=204)
 
 

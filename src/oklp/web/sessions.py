@@ -8,11 +8,11 @@ from starlette.responses import Response
 from oklp import contract
 from oklp.errors import Unauthenticated, invalid
 from oklp.observability import count, login_failures
-from oklp.services import auth, vault, views
+from oklp.services import accounts, auth, vault, views
 from oklp.services.auth import LogIn, Person
 from oklp.signing import hash_token
 from oklp.web.caller import address_of, bearer
-from oklp.web.context import Context, new_token
+from oklp.web.context import Context, new_token, new_uuid
 
 USER_AGENT_CHARS = 200
 NEVER_MATCHES = vault.hash_password("no such person has this password")
@@ -56,3 +56,20 @@ async def log_out_of(here: Context, request: Request) -> Response:
     """End the session that the request came with."""
     await here.db.write(auth.log_out, hash_token(bearer(request)))
     return Response(status_code=204)
+
+
+async def reset_password(here: Context, request: Request, kind: str, token: str, password: str) -> None:
+    """A new password by the link of a mail. All sessions end. Raises InvalidRequest."""
+    token_hash = hash_token(token)
+    await here.db.read(accounts.check_reset, kind, token_hash, here.clock())
+    password_hash = await here.in_pool(vault.hash_password, password)
+    made = (token_hash, password_hash, address_of(request), new_uuid(), here.clock())
+    await here.db.write(accounts.confirm_reset, here.settings, here.vault, kind, *made)
+
+
+async def change_password(here: Context, request: Request, person: Person, current: str, new: str, token: str) -> None:
+    """A new password for somebody who knows the old one. Sessions other than that of `token` end."""
+    await prove_password(here, request, person, current, "current_password")
+    password_hash = await here.in_pool(vault.hash_password, new)
+    made = (person.kind, person.id, password_hash, hash_token(token), new_uuid(), here.clock())
+    await here.db.write(accounts.change_password, here.settings, here.vault, *made)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from oklp.web.pages import assets, entrance, lobby, purse, rooms, stream, studio
+from oklp.web.pages import assets, doors, entrance, lobby, purse, rooms, security, stream, studio
+from oklp.web.pages.frame import page
+from oklp.web.pages.visit import OPERATOR
 
 routes: list[Route] = [
     *entrance.routes,
@@ -13,5 +15,7 @@ routes: list[Route] = [
     *purse.routes,
     *stream.routes,
     *studio.routes,
+    *doors.doors(OPERATOR),
+    page(OPERATOR.home, security.home, realm=OPERATOR),
     Route(f"{assets.PREFIX}/{{version}}/{{name}}", assets.asset, methods=["GET"]),
 ]

@@ -101,9 +101,13 @@ async def log_out(visit: Visit) -> Response:
 
 
 def doors(realm: Realm) -> list[Route]:
-    """The log-in page of a surface, and its log-out button."""
+    """The log-in page of a surface and its log-out button, the ways back in, and everybody's own account."""
+    from oklp.web.pages import recovery, security
+
     return [
         page(realm.log_in, log_in_page, open_to_all=True, realm=realm),
         page(realm.log_in, log_in, "POST", open_to_all=True, realm=realm),
         page(realm.log_out, log_out, "POST", realm=realm),
+        *recovery.routes(realm),
+        *security.routes(realm),
     ]

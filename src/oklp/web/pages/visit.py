@@ -62,6 +62,11 @@ class Realm:
         """What the addresses of its pages begin with."""
         return self.log_in.removesuffix("/log-in")
 
+    @property
+    def security(self) -> str:
+        """Where everybody looks after his own account."""
+        return f"{self.prefix}/security"
+
 
 PLAYER = Realm("player", "oklp_player", "/games", "/log-in", "/log-out", "base.html")
 STUDIO = Realm("member", "oklp_studio", "/studio", "/studio/log-in", "/studio/log-out", "studio/frame.html")
