@@ -245,6 +245,63 @@ class PlayerPage(Wire):
     players: list[Player]
 
 
+MatchVerdict = Literal["won", "drawn", "lost"]
+
+
+class Tally(Wire):
+    matches: int
+    wins: int
+    draws: int
+    losses: int
+
+
+class GameRecord(Tally):
+    game_id: GameId
+    name: str
+
+
+class MoneyRecord(Wire):
+    """Minor units, in matches that are over: entry fees paid, and prizes."""
+
+    currency: str
+    paid: int
+    won: int
+
+
+class RecentResult(Wire):
+    match_id: str | None = Field(None, description="Of one's own results alone; `paid` and `won` too.")
+    game_id: GameId
+    game_name: str
+    finished_at: datetime
+    place: int
+    verdict: MatchVerdict
+    paid: Money | None = None
+    won: Money | None = None
+
+
+class PlayerRecord(Tally):
+    user_id: str
+    username: str
+    since: date
+    private: bool = Field(description="Only the player himself sees his results; to others they are empty.")
+    games: list[GameRecord]
+    recent: list[RecentResult]
+    money: list[MoneyRecord] | None = Field(None, description="In one's own record alone.")
+
+
+class BestPlayer(Tally):
+    user_id: str
+    username: str
+
+
+class BestPlayers(Wire):
+    players: list[BestPlayer]
+
+
+class Privacy(Wire):
+    private: Annotated[bool, Field(strict=True)]
+
+
 class NamedPerson(Wire):
     """A player or operator made by the command line."""
 

@@ -8,6 +8,7 @@ looking. Sending happens with no transaction open; its outcome is recorded in an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
 from oklp.relay import Relay
 from oklp.sender import Exchange, Outgoing, WebhookSender
-from oklp.services import auth, calls, faults, housekeeping, matches, results, starting
+from oklp.services import auth, calls, faults, housekeeping, matches, records, results, starting
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook, Noted
 from oklp.services.faults import Armed, Stroke
@@ -34,6 +35,8 @@ LOOK_SECONDS = 1.0
 SWEEP_LIMIT = 200
 HOUSEKEEPING_SECONDS = 60.0
 CALLS_SECONDS = 1.0
+# Between one page of the event log and the next: what is counted later leaves the lane to what cannot wait.
+RECORDS_PAUSE_SECONDS = 0.2
 RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 # Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
 CUT_SECONDS = 1.0
@@ -77,6 +80,8 @@ class Worker:
         self._follower: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._clerk: asyncio.Task[None] | None = None
+        self._recorder: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()  # something happened that is worth keeping
 
     # --- life ---
 
@@ -88,6 +93,7 @@ class Worker:
         self._follower = asyncio.create_task(self._follow())
         self._keeper = asyncio.create_task(self._keep_house())
         self._clerk = asyncio.create_task(self._keep_calls())
+        self._recorder = asyncio.create_task(self._keep_records())
 
     async def stop(self, until: float) -> None:
         """Take nothing more on, and let what is on the wire come back until then, a time of the loop's clock.
@@ -100,6 +106,7 @@ class Worker:
         await self._ended(self._follower, until - CUT_SECONDS)
         await self._ended(self._keeper, 0)
         self._faulty.hold_nothing_up()
+        await self._ended(self._recorder, 0)
         await self._all_sent(until - CUT_SECONDS)
         self._cut = True
         self._faulty.close()
@@ -132,6 +139,8 @@ class Worker:
             self._woken.set()
         if "answers" in topics:
             self._relay.heard()
+        if "events" in topics:
+            self._told.set()
 
     # --- the clock ---
 
@@ -191,6 +200,24 @@ class Worker:
             except Exception:
                 log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _keep_records(self) -> None:
+        """Count results behind the work that pays them out."""
+        while True:
+            self._told.clear()
+            more = False
+            try:
+                if await self._db.read(records.behind):
+                    more = await self._db.write(records.keep)
+            except OklpError as refusal:
+                log.warning("records_not_kept", detail=refusal.detail)
+            except Exception:
+                log.exception("records_not_kept")
+            await asyncio.sleep(RECORDS_PAUSE_SECONDS)
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._told.wait()
 
     async def _keep_calls(self) -> None:
         while True:

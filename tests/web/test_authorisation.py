@@ -296,6 +296,10 @@ def _known_game(world: World) -> Call:
     return Call({"game_id": world.game.client_id})
 
 
+def _player(world: World) -> Call:
+    return Call({"username": world.usernames[PLAYER]})
+
+
 def _of_delivery(world: World) -> Call:
     return Call({"delivery_id": world.delivery()})
 
@@ -442,7 +446,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("DELETE", f"{_PLAYER}/sessions/current"): players(204, _log_out),
     ("GET", f"{_PLAYER}/me"): players(200),
     ("GET", f"{_PLAYER}/players"): players(200, lambda _: Call(params={"query": "m"})),
+    ("GET", f"{_PLAYER}/players/{{username}}"): players(200, _player),
+    ("PUT", f"{_PLAYER}/me/privacy"): players(200, lambda _: Call(body={"private": False})),
     ("GET", f"{_PLAYER}/games"): players(200),
+    ("GET", f"{_PLAYER}/games/{{game_id}}/best-players"): players(200, _known_game),
     ("GET", f"{_PLAYER}/games/{{game_id}}"): players(200, _known_game),
     ("POST", f"{_PLAYER}/matches"): players(201, _new_match),
     ("GET", f"{_PLAYER}/matches"): players(200),

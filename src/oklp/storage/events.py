@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from oklp.storage import schema, sets
+from oklp.storage import schema, schema_records, sets
 from oklp.storage.tx import Row, Tx
 
 e = schema.events
@@ -111,7 +111,10 @@ def delete_answers(tx: Tx, keys: Sequence[Key]) -> None:
 def sweep(tx: Tx, *, idempotency_before: int, events_before: int, now: int) -> None:
     """Drop what is only kept for a while. Nothing of this is money, a result or a log."""
     tx.execute(schema.idempotency.delete().where(schema.idempotency.c.created_at < idempotency_before))
-    tx.execute(e.delete().where(e.c.at < events_before))
+    # What has to be counted yet stays, however old it is.
+    f = schema_records.followers
+    read = sa.exists().where(sa.tuple_(e.c.tx_number, e.c.seq) <= sa.tuple_(f.c.tx_number, f.c.seq))
+    tx.execute(e.delete().where(e.c.at < events_before, read))
     tx.execute(schema.sessions.delete().where(schema.sessions.c.expires_at < now))
     tx.execute(schema.match_tokens.delete().where(schema.match_tokens.c.expires_at < now))
     tx.execute(schema.login_failures.delete().where(schema.login_failures.c.at < now - 24 * 3_600_000))

@@ -104,6 +104,7 @@ players = sa.Table(
     sa.Column("verified", sa.Boolean, nullable=False),
     sa.Column("created_at", Int, nullable=False),
     sa.Column("email_verified_at", Int),
+    sa.Column("private_results", sa.Boolean, nullable=False, server_default=sa.text("false")),
     _one_of("status", "active", "suspended"),
 )
 # Whoever forgot his name is found by his address, of which the case does not count.
@@ -593,3 +594,6 @@ audit = sa.Table(
     sa.Index("ix_audit_subject", "subject", "id"),
     sqlite_autoincrement=True,
 )
+
+# The tables of another room belong to the same metadata.
+import oklp.storage.schema_records  # noqa: E402, F401

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import accounts, games, launch, ledger, matches, players, starting, vault
+from oklp.services import accounts, games, launch, ledger, matches, players, records, starting, vault
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Position
 from oklp.services.starting import Confirm
@@ -72,6 +72,20 @@ async def find_players(
     return await here.db.read(players.search, query, limit)
 
 
+@router.get("/players/{username}", response_model=contract.PlayerRecord)
+async def read_player(
+    here: Here, caller: AsPlayer, username: Annotated[contract.Username, Path()]
+) -> contract.PlayerRecord:
+    """A player's statistics and latest results: one's own with the money in them, others' if they are not private."""
+    return await here.db.read(records.record, caller.user_id, username)
+
+
+@router.put("/me/privacy", response_model=contract.Privacy)
+async def choose_privacy(here: Here, caller: AsPlayer, body: contract.Privacy) -> contract.Privacy:
+    """Whether others see one's results, and find one among the best players of a game."""
+    return await here.db.write(records.set_privacy, caller.user_id, body)
+
+
 # --- games -----------------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +101,15 @@ async def list_games(here: Here, caller: AsPlayer, cursor: Cursor = None, limit:
 @router.get("/games/{game_id}", response_model=contract.Game)
 async def read_game(here: Here, caller: AsPlayer, game_id: Annotated[contract.GameId, Path()]) -> contract.Game:
     return await here.db.read(games.playable_one, here.settings, game_id)
+
+
+@router.get("/games/{game_id}/best-players", response_model=contract.BestPlayers)
+async def best_players(
+    here: Here, caller: AsPlayer, game_id: Annotated[contract.GameId, Path()]
+) -> contract.BestPlayers:
+    """Who won most matches of this game: ten at the most, without those whose results are private."""
+    await here.db.read(games.playable_one, here.settings, game_id)
+    return await here.db.read(records.best, game_id)
 
 
 # --- matches ---------------------------------------------------------------------------------------------------------

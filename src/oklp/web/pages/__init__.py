@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from oklp.web.pages import assets, doors, entrance, lobby, purse, rooms, security, stream, studio
+from oklp.web.pages import assets, doors, entrance, lobby, people, purse, rooms, security, stream, studio
 from oklp.web.pages.frame import page
 from oklp.web.pages.visit import OPERATOR
 
@@ -12,6 +12,7 @@ routes: list[Route] = [
     *entrance.routes,
     *lobby.routes,
     *rooms.routes,
+    *people.routes,
     *purse.routes,
     *stream.routes,
     *studio.routes,

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import OklpError
-from oklp.services import games, matches
+from oklp.services import games, matches, records
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import doors, forms, words
 from oklp.web.pages.forms import Form
@@ -35,11 +35,13 @@ async def one_game(visit: Visit) -> Response:
     db, game_id = visit.here.db, visit.request.path_params["game_id"]
     game = await db.read(games.playable_one, visit.here.settings, game_id)
     waiting: list[contract.Match] = []
+    best: list[contract.BestPlayer] = []
     if visit.person is not None:
         waiting, _ = await db.read(
             matches.list_for_player, visit.person.id, "pending", "open", None, OPEN_MATCHES, game_id
         )
-    return await show(visit, "game.html", game=game, waiting=waiting)
+        best = (await db.read(records.best, game_id)).players
+    return await show(visit, "game.html", game=game, waiting=waiting, best=best)
 
 
 async def new_match_page(visit: Visit) -> Response:

@@ -1,0 +1,114 @@
+"""What is kept about players, and how far the event log was read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema, schema_records, sets
+from oklp.storage.tx import Row, Tx
+
+FOLLOWER = "records"
+_RESULT = ("match_id", "user_id", "game_id", "at", "place", "verdict", "currency", "paid", "won")
+
+r = schema_records.player_results
+t = schema_records.standings
+p = schema.players
+
+
+def place(tx: Tx, *, lock: bool = False) -> tuple[int, int] | None:
+    """How far the log was read, as (tx_number, seq). With `lock`, None while another node reads on."""
+    f = schema_records.followers
+    statement = sa.select(f.c.tx_number, f.c.seq).where(f.c.name == FOLLOWER)
+    row = tx.row(statement.with_for_update(skip_locked=True) if lock else statement)
+    return (int(row[0]), int(row[1])) if row is not None else None
+
+
+def begin(tx: Tx) -> None:
+    """Read the log from its start on, unless somebody does already."""
+    sql = "INSERT INTO followers (name, tx_number, seq) VALUES (:name, -1, 0) ON CONFLICT DO NOTHING"
+    tx.execute(sa.text(sql), {"name": FOLLOWER})
+
+
+def move(tx: Tx, to: tuple[int, int]) -> None:
+    f = schema_records.followers
+    tx.execute(f.update().where(f.c.name == FOLLOWER).values(tx_number=to[0], seq=to[1]))
+
+
+def kept(tx: Tx, match_ids: Iterable[str]) -> frozenset[str]:
+    """Those matches whose results are kept already."""
+    sql = "SELECT DISTINCT match_id FROM player_results WHERE match_id {in}"
+    return frozenset(row[0] for row in sets.select_in(tx, sql, sorted(set(match_ids))))
+
+
+def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (match_id, user_id, game_id, at, place, verdict, currency, paid, won)."""
+    sets.insert_rows(tx, r, _RESULT, rows)
+
+
+_ADD_STANDING = sa.text("""
+    INSERT INTO standings (user_id, game_id, matches, wins, draws) VALUES (:user_id, :game_id, :matches, :wins, :draws)
+    ON CONFLICT (user_id, game_id) DO UPDATE SET matches = standings.matches + excluded.matches,
+        wins = standings.wins + excluded.wins, draws = standings.draws + excluded.draws
+""")
+_ADD_MONEY = sa.text("""
+    INSERT INTO player_money (user_id, currency, paid, won) VALUES (:user_id, :currency, :paid, :won)
+    ON CONFLICT (user_id, currency) DO UPDATE SET paid = player_money.paid + excluded.paid,
+        won = player_money.won + excluded.won
+""")
+
+
+def add_standings(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add to what is there: mappings of user_id, game_id, matches, wins, draws; each pair once."""
+    if rows:
+        tx.execute(_ADD_STANDING, list(rows))
+
+
+def add_money(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add to what is there: mappings of user_id, currency, paid, won (minor units); each pair once."""
+    if rows:
+        tx.execute(_ADD_MONEY, list(rows))
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def best(tx: Tx, game_id: str, limit: int) -> Sequence[Row]:
+    """By wins, then by how few matches they took; without those who are suspended or keep their results private."""
+    return tx.rows(best_statement(game_id, limit))
+
+
+def best_statement(game_id: str, limit: int) -> sa.Select[Any]:
+    """Reads the index of standings from its first entry on, and no further than it must."""
+    return (
+        sa.select(t.c.user_id, p.c.username, t.c.matches, t.c.wins, t.c.draws)
+        .join(p, p.c.id == t.c.user_id)
+        .where(t.c.game_id == game_id, t.c.wins > 0, p.c.status == "active", p.c.private_results.is_(False))
+        .order_by(t.c.wins.desc(), t.c.matches, t.c.user_id)
+        .limit(limit)
+    )
+
+
+def standings_of(tx: Tx, user_id: str) -> Sequence[Row]:
+    """Of each game, the one played most first."""
+    g = schema.games
+    statement = sa.select(t, g.c.name).join(g, g.c.id == t.c.game_id).where(t.c.user_id == user_id)
+    return tx.rows(statement.order_by(t.c.matches.desc(), t.c.game_id))
+
+
+def results_of(tx: Tx, user_id: str, limit: int) -> Sequence[Row]:
+    """The newest first."""
+    return tx.rows(results_statement(user_id, limit))
+
+
+def results_statement(user_id: str, limit: int) -> sa.Select[Any]:
+    g = schema.games
+    statement = sa.select(r, g.c.name).join(g, g.c.id == r.c.game_id).where(r.c.user_id == user_id)
+    return statement.order_by(r.c.at.desc(), r.c.match_id.desc()).limit(limit)
+
+
+def money_of(tx: Tx, user_id: str) -> Sequence[Row]:
+    m = schema_records.player_money
+    return tx.rows(sa.select(m).where(m.c.user_id == user_id).order_by(m.c.currency))

@@ -1,0 +1,54 @@
+"""Tables of what is kept about players, which is made from the event log (services.records)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from oklp.storage.schema import Int, Text, metadata
+from oklp.storage.schema import _one_of as one_of
+
+followers = sa.Table(
+    "followers",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    # Of the event log: all up to this row was seen.
+    sa.Column("tx_number", Int, nullable=False),
+    sa.Column("seq", Int, nullable=False),
+)
+
+player_results = sa.Table(
+    "player_results",
+    metadata,
+    sa.Column("match_id", Text, primary_key=True),
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("game_id", Text, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("place", Int, nullable=False),
+    sa.Column("verdict", Text, nullable=False),
+    sa.Column("currency", Text, nullable=False),
+    sa.Column("paid", Int, nullable=False),
+    sa.Column("won", Int, nullable=False),
+    one_of("verdict", "won", "drawn", "lost"),
+    sa.Index("ix_player_results_user", "user_id", "at", "match_id"),
+)
+
+standings = sa.Table(
+    "standings",
+    metadata,
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("game_id", Text, primary_key=True),
+    sa.Column("matches", Int, nullable=False),
+    sa.Column("wins", Int, nullable=False),
+    sa.Column("draws", Int, nullable=False),
+    sa.CheckConstraint("wins >= 0 AND draws >= 0 AND wins + draws <= matches", name="add_up"),
+)
+sa.Index("ix_standings_best", standings.c.game_id, standings.c.wins.desc(), standings.c.matches, standings.c.user_id)
+
+player_money = sa.Table(
+    "player_money",
+    metadata,
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("currency", Text, primary_key=True),
+    sa.Column("paid", Int, nullable=False),
+    sa.Column("won", Int, nullable=False),
+)

@@ -1,0 +1,146 @@
+"""What is kept about players: counted once, from whatever ended, and found without reading it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from oklp import contract
+from oklp.errors import NotFound
+from oklp.services import housekeeping, records
+from oklp.services.matches import Caller
+from oklp.storage import records as store
+from oklp.storage.engine import Tx
+from tests.services.world import World, refused, sync_result
+
+MATCHES = 100_000
+
+
+def keep_all(world: World) -> None:
+    world.await_horizon()
+    while world.run(records.keep):
+        pass
+
+
+def finish(world: World, game: str, who: Sequence[Caller], ranks: Sequence[int], forfeits: Sequence[int] = ()) -> str:
+    match = world.live(game, who)
+    world.now += 1_000
+    world.report(game, sync_result(match, ranks, forfeits=forfeits))
+    return match.match_id
+
+
+def test_wins_draws_losses_and_money_add_up(world: World) -> None:
+    game = world.game()
+    ada, bea = world.players(2, 10_000)
+    won = finish(world, game, [ada, bea], [1, 2])
+    keep_all(world)
+    finish(world, game, [bea, ada], [1, 1])  # a draw: each has half of what is left of the pot
+    finish(world, game, [ada, bea], [2, 1], forfeits=[0])
+    finish(world, game, [ada, bea], [1, 2], forfeits=[0, 1])  # nobody played: the fees went back
+    for _ in range(2):  # what is in the log once more, or read by another node as well, is counted no second time
+        keep_all(world)
+        world.run(lambda tx: store.move(tx, (-1, 0)))
+    keep_all(world)
+
+    own = world.run(records.record, ada.user_id, ada.username)
+    assert (own.matches, own.wins, own.draws, own.losses) == (4, 1, 1, 2)
+    assert own.money is not None
+    assert [(each.currency, each.paid, each.won) for each in own.money] == [("XTS", 1_500, 900 + 450)]
+    assert [each.verdict for each in own.recent] == ["lost", "lost", "drawn", "won"]
+    assert own.recent[-1].match_id == won
+    assert own.recent[-1].won == contract.Money(amount=900, currency="XTS")
+
+    seen = world.run(records.record, ada.user_id, bea.username.upper())
+    assert (seen.matches, seen.wins, seen.draws, seen.losses) == (4, 1, 1, 2)
+    assert seen.money is None
+    assert {(each.match_id, each.paid, each.won) for each in seen.recent} == {(None, None, None)}
+
+
+def test_who_keeps_results_private_is_seen_by_himself_alone(world: World) -> None:
+    game = world.game()
+    ada, bea, cy = world.players(3, 10_000)
+    finish(world, game, [ada, bea], [1, 2])
+    finish(world, game, [ada, cy], [1, 2])
+    finish(world, game, [cy, bea], [1, 2])
+    keep_all(world)
+
+    def names() -> list[str]:
+        return [each.username for each in world.run(records.best, game).players]
+
+    assert names() == [ada.username, cy.username], "by wins; who never won is no best player"
+    world.run(records.set_privacy, ada.user_id, contract.Privacy(private=True))
+    assert names() == [cy.username]
+    hidden = world.run(records.record, bea.user_id, ada.username)
+    assert (hidden.private, hidden.matches, hidden.games, hidden.recent, hidden.money) == (True, 0, [], [], None)
+    assert world.run(records.record, ada.user_id, ada.username).matches == 2
+    world.run(records.set_privacy, ada.user_id, contract.Privacy(private=False))
+    world.suspend(cy)
+    assert names() == [ada.username]
+    with refused(NotFound):
+        world.run(records.record, ada.user_id, "nobody")
+
+
+def test_what_was_not_counted_yet_outlives_the_log(world: World) -> None:
+    game = world.game()
+    ada, bea = world.players(2, 10_000)
+    finish(world, game, [ada, bea], [1, 2])
+    world.now += world.settings.event_retention_seconds * 1000 + 60_000
+    world.await_horizon()
+    world.run(housekeeping.sweep, world.settings, world.now)
+    keep_all(world)
+    assert world.run(records.record, ada.user_id, ada.username).wins == 1
+    world.run(housekeeping.sweep, world.settings, world.now)
+    assert world.count("events", "tx_number < :now", now=world.run(lambda tx: tx.number)) <= 1
+
+
+def test_the_best_and_the_latest_are_found_by_an_index_among_a_hundred_thousand_matches(world: World) -> None:
+    game = world.game()
+    one = world.player()
+    _fill(world, game, one.user_id)
+    for statement, index in (
+        (store.best_statement(game, 10), "ix_standings_best"),
+        (store.results_statement(one.user_id, 40), "ix_player_results_user"),
+    ):
+        plan = _plan(world, statement)
+        assert index in plan, plan
+        for slow in ("Sort", "TEMP B-TREE", "Seq Scan on standings", "Seq Scan on player_results"):
+            assert slow not in plan, plan
+    best = world.run(records.best, game).players
+    assert [each.wins for each in best] == sorted((each.wins for each in best), reverse=True)
+    assert len(best) == 10
+
+
+def _fill(world: World, game: str, user_id: str) -> None:
+    """A hundred thousand matches of two thousand players, each twice in it: by the database itself."""
+
+    def run(tx: Tx) -> None:
+        numbers = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {})"
+        people = f"""
+            INSERT INTO players (id, username, username_key, email, password_hash, date_of_birth, country, status,
+                verified, created_at)
+            {numbers.format(2_000)} SELECT 'u' || n, 'u' || n, 'u' || n, '', '', '1990-01-01', 'DE', 'active', true, 1
+            FROM n"""
+        results = f"""
+            INSERT INTO player_results (match_id, user_id, game_id, at, place, verdict, currency, paid, won)
+            {numbers.format(2 * MATCHES)}
+            SELECT 'm' || (n / 2), CASE WHEN n % 500 = 0 THEN '{user_id}' ELSE 'u' || (n % 2000 + 1) END,
+                '{game}', n, 1 + n % 2, CASE WHEN n % 2 = 0 THEN 'won' ELSE 'lost' END, 'XTS', 0, 0
+            FROM n"""
+        sums = f"""
+            INSERT INTO standings (user_id, game_id, matches, wins, draws)
+            SELECT user_id, '{game}', count(*), sum(CASE WHEN verdict = 'won' THEN 1 ELSE 0 END), 0
+            FROM player_results GROUP BY user_id"""
+        for sql in (people, results, sums):
+            tx.execute(sa.text(sql))
+
+    world.run(run)
+    with world.db.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _plan(world: World, statement: sa.Select[tuple[object, ...]]) -> str:
+    with world.db.engine.connect() as connection:
+        sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
+        word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}"))

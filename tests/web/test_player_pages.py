@@ -1,0 +1,60 @@
+"""Pages of players: profiles, the best of a game."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.harness import GameClient, PlayerClient, Server, paid_match
+from tests.web.test_pages import logged_in, tokens
+
+
+@pytest.fixture(scope="module")
+def played(served: Server) -> tuple[str, PlayerClient, PlayerClient]:
+    """A game of two players, of which the first won a match."""
+    game = served.register(discovery="pull")
+    winner, loser = PlayerClient(served.url), PlayerClient(served.url)
+    back_end = GameClient(served.url, game)
+    match_id = paid_match(winner, loser, game.client_id)
+    assert back_end.finish(back_end.report(match_id, winner.user_id)).status_code == 200
+    await_results(winner, 1)
+    return game.client_id, winner, loser
+
+
+def await_results(player: PlayerClient, matches: int) -> None:
+    """They are counted a moment after they were paid out."""
+    until = time.monotonic() + 20
+    while player.must(200, "GET", f"/players/{player.username}")["matches"] < matches:
+        assert time.monotonic() < until, "the result was not counted"
+        time.sleep(0.02)
+
+
+def test_a_profile_shows_results_to_others_and_money_to_its_player_alone(
+    served: Server, played: tuple[str, PlayerClient, PlayerClient]
+) -> None:
+    game_id, winner, loser = played
+    own, others = logged_in(served, winner), logged_in(served, loser)
+    path = f"/players/{winner.username}"
+    mine, theirs = own.get(path).text, others.get(path).text
+    assert "9.00" in mine
+    assert "Only you see this" in mine
+    assert "100%" in mine
+    assert "100%" in theirs
+    assert "9.00" not in theirs.split("<main")[1]
+    assert 'class="chart"' in theirs
+    assert path in others.get(f"/games/{game_id}").text
+
+    answer = own.post("/privacy", data={**tokens(mine), "private": "yes"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, path)
+    assert "Only you see your results now." in own.get(path).text
+    hidden = others.get(path)
+    assert hidden.status_code == 200
+    assert "Results are private" in hidden.text
+    assert "100%" not in hidden.text
+    assert path not in others.get(f"/games/{game_id}").text
+    assert winner.must(200, "PUT", "/me/privacy", {"private": False}) == {"private": False}
+    best = loser.must(200, "GET", f"/games/{game_id}/best-players")["players"]
+    assert [(each["username"], each["wins"], each["losses"]) for each in best] == [(winner.username, 1, 0)]
+    assert others.get("/players/nobody-of-this-name").status_code == 404
+    assert winner.call("PUT", "/me/privacy", {"private": "perhaps"}).status_code in (400, 422)
