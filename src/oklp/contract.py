@@ -740,6 +740,10 @@ class NewStudioMember(Wire):
     role: Role = "developer"
 
 
+class MemberPatch(Wire):
+    role: Role
+
+
 class StudioMember(Wire):
     member_id: str
     username: str
@@ -923,13 +927,28 @@ class CurrencyFigures(Wire):
     studio_share: int
 
 
+class DayFigures(Wire):
+    """Matches made on a day (UTC), players who took a seat in them, and money of matches that were settled on it."""
+
+    day: date
+    matches: int
+    players: int
+    money: list[CurrencyFigures]
+
+
 class GameFigures(Wire):
-    """Counts of matches by status, of distinct players, and money by currency, since registration."""
+    """Counts of matches by status, of distinct players, and money by currency: of a period, or since registration.
+
+    `days` has those on which there was something.
+    """
 
     game_id: str
+    since: date | None = None
+    until: date | None = None
     matches: dict[str, int]
     players: int
     money: list[CurrencyFigures]
+    days: list[DayFigures] = []
 
 
 class OperatorReason(Wire):

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
+from tests.web.test_authorisation import REPORT
 
 DEVICES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
@@ -77,14 +78,19 @@ def scenes(server: Server) -> list[Scene]:
         Scene("forgot-password", "/forgot-password"),
         Scene("reset-password-over", "/reset-password?token=used"),
         Scene("verify-email", "/verify-email?token=any"),
-        *studio_scenes(server, refusing.client_id),
+        *studio_scenes(server, refusing.client_id, game_id),
     ]
 
 
-def studio_scenes(server: Server, game_id: str) -> list[Scene]:
-    """The portal of the test studio, for a game whose webhooks fail."""
+def studio_scenes(server: Server, game_id: str, busy_id: str) -> list[Scene]:
+    """The portal of the test studio: a game whose webhooks fail, and one that is played."""
+    busy = f"/studio/games/{busy_id}"
     base = f"/studio/games/{game_id}"
     failed = server.studio.get(f"/games/{game_id}/deliveries").json()["deliveries"][0]["delivery_id"]
+    report = server.studio.post(f"/games/{game_id}/conformance-reports", json=REPORT).json()["report_id"]
+    server.studio.post(f"/games/{game_id}/faults", json={"kind": "finish_503", "times": 3})
+    second = {"username": "dora", "email": "dora@example.org", "password": PASSWORD, "role": "developer"}
+    server.studio.post("/members", json=second)
     session = ("oklp_studio", server.studio.headers["Authorization"].removeprefix("Bearer "))
     pages = {
         "overview": "/studio",
@@ -94,6 +100,14 @@ def studio_scenes(server: Server, game_id: str) -> list[Scene]:
         "game-settings": f"{base}/settings",
         "webhooks": f"{base}/webhooks",
         "webhook": f"{base}/webhooks/{failed}",
+        "matches": f"{busy}/matches",
+        "figures": f"{busy}/figures",
+        "log": f"{busy}/log",
+        "reports": f"{base}/conformance",
+        "report": f"{base}/conformance/{report}",
+        "faults": f"{base}/faults",
+        "guide": f"{base}/guide",
+        "members": "/studio/members",
     }
     return [
         Scene("studio-landing", "/studio"),

@@ -13,6 +13,7 @@ from tests.answering import answering
 from tests.browser.test_site import PHONE, _check, visitor
 from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, Server, free_port, serving
+from tests.web.test_authorisation import REPORT
 
 SECRET_KEY = "a key that only this test knows, of some length"
 
@@ -182,6 +183,9 @@ def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, brow
     sent = platform.studio.post(f"/games/{game_id}/test-event").json()["delivery_id"]
     hooks = f"{base}/webhooks"
     own = ["/studio", "/studio/you", "/studio/new-game", base, f"{base}/settings", hooks, f"{hooks}/{sent}"]
+    own += [f"{base}/{name}" for name in ("matches", "figures", "log", "conformance", "faults", "guide")]
+    report = platform.studio.post(f"/games/{game_id}/conformance-reports", json=REPORT).json()["report_id"]
+    own += [f"{base}/conformance/{report}", "/studio/members"]
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as somebody:
             for path in ("/studio", "/studio/sign-up", "/studio/log-in"):

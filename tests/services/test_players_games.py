@@ -18,7 +18,7 @@ from oklp.errors import (
     TooManyRequests,
     WrongState,
 )
-from oklp.services import auth, games, players
+from oklp.services import auth, figures, games, players
 from oklp.services.auth import ClientLogin, LogIn
 from oklp.services.matches import Caller
 from oklp.settings import Settings
@@ -439,7 +439,7 @@ def test_figures_count_matches_players_and_money(world: World) -> None:
         world.report(game, sync_result(match, winner))
     world.cancel(who[2], world.create(who[2], game).match_id)
     world.live(world.game(), who[1:], 700)
-    seen = world.run(games.figures, game)
+    seen = world.run(figures.of_game, game)
     assert seen.matches == {"pending": 0, "starting": 0, "live": 0, "finished": 2, "aborted": 1}
     assert seen.players == 3, "whoever took a seat in it"
     (money,) = seen.money

@@ -475,6 +475,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_STUDIO}/me"): studio(200),
     ("GET", f"{_STUDIO}/members"): studio(200),
     ("POST", f"{_STUDIO}/members"): studio(201, _new_member, least=OWNER),
+    ("PATCH", f"{_STUDIO}/members/{{member_id}}"): studio(
+        200,
+        lambda world: Call({"member_id": world.member("viewer")[0]}, {"role": "developer"}),
+        least=OWNER,
+        others=404,
+    ),
     ("DELETE", f"{_STUDIO}/members/{{member_id}}"): studio(204, _removal, least=OWNER, others=404),
     ("GET", f"{_STUDIO}/games"): studio(200),
     ("POST", f"{_STUDIO}/games"): studio(

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -401,6 +402,15 @@ def test_figures_follow_the_money(served: Server) -> None:
     # 10 % of 1,000 is the fee, and the studio has half of it.
     money = {"currency": "XTS", "entry_fees": 1_000, "prizes": 900, "fees": 50, "studio_share": 50}
     assert shown["money"] == [money]
+    today = datetime.now(UTC).date().isoformat()
+    assert shown["days"] == [{"day": today, "matches": 3, "players": 2, "money": [money]}]
+    assert must(studio.get(f"{path}/figures", params={"since": today, "until": today}))["days"] == shown["days"]
+    before = must(studio.get(f"{path}/figures", params={"until": "2020-01-01"}))
+    assert (before["players"], before["money"], before["days"], set(before["matches"].values())) == (0, [], [], {0})
+    table = studio.get(f"{path}/figures", params={"format": "csv"})
+    assert table.headers["content-type"].startswith("text/csv")
+    assert table.text.splitlines()[1] == f"{today},3,2,XTS,1000,900,50,50"
+    assert studio.get(f"{path}/figures", params={"since": today, "until": "2020-01-01"}).status_code == 422
     listed = must(studio.get(f"{path}/matches"))["matches"]
     assert [each["match_id"] for each in listed] == [live, called_off, finished]
     assert [each["match_id"] for each in must(studio.get(f"{path}/matches?status=live"))["matches"]] == [live]

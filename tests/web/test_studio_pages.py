@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 from itertools import count
@@ -13,7 +14,8 @@ import pytest
 from oklp.web import pages
 from oklp.web.pages.visit import STUDIO, realm_of
 from tests.answering import answering
-from tests.harness import PASSWORD, PlayerClient, Server
+from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
+from tests.web.test_authorisation import REPORT
 
 PAGE = {"Accept": "text/html"}
 HIDDEN = re.compile(r'<input[^>]*type="hidden" name="([^"]+)" value="([^"]*)"')
@@ -273,3 +275,107 @@ def test_a_delivery_is_shown_under_its_own_game_alone(served: Server) -> None:
     stranger = owner(served)
     assert stranger.get(path).status_code == 404
     assert stranger.get(f"{path}/live").status_code == 404
+
+
+# --- what happens in a game, and whether it holds -------------------------------------------------------------------
+
+
+def api(served: Server, site: httpx.Client) -> httpx.Client:
+    """The API with the session of somebody on the site."""
+    headers = {"Authorization": f"Bearer {site.cookies['oklp_studio']}"}
+    return httpx.Client(base_url=f"{served.url}/api/studio/v1", headers=headers, timeout=30)
+
+
+def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
+    site = owner(served)
+    body = {"name": f"Counted {next(_numbers)}-{os.getpid()}", "settings": {"discovery": "pull"}}
+    config = GameConfig(api(served, site).post("/games", json=body).json()["developer_config"])
+    base = f"/studio/games/{config.client_id}"
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = paid_match(one, two, config.client_id, 500)
+    backend = GameClient(served.url, config)
+    assert backend.finish(backend.report(match_id, one.user_id)).status_code == 200
+    waiting = one.create(config.client_id, 100)
+    listed = site.get(f"{base}/matches").text
+    assert match_id in listed
+    assert waiting in listed
+    assert one.username in listed
+    finished = site.get(f"{base}/matches", params={"status": "finished"}).text
+    assert match_id in finished
+    assert waiting not in finished
+    figures = site.get(f"{base}/figures", params={"days": "7"}).text
+    assert "10.00\u00a0XTS" in figures  # fees that were paid in
+    assert "0.50\u00a0XTS" in figures  # the studio's half of ten per cent
+    table = site.get(f"{base}/figures.csv", params={"days": "7"})
+    assert table.headers["Content-Type"].startswith("text/csv")
+    assert table.text.splitlines()[1].endswith(",2,2,XTS,1000,900,50,50")
+    assert site.get(f"{base}/figures", params={"days": "' OR 1=1"}).status_code == 200
+
+
+def test_reports_are_text_and_their_file_runs_nothing(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    report = json.loads(json.dumps(REPORT).replace("It was answered with 200.", "<script>alert(1)</script>"))
+    made = api(served, site).post(f"/games/{game_id}/conformance-reports", json=report)
+    assert made.status_code == 201, made.text
+    base = f"/studio/games/{game_id}/conformance"
+    path = f"{base}/{made.json()['report_id']}"
+    assert path in site.get(base).text
+    page = site.get(path).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    file = site.get(f"{path}/report.html")
+    assert file.headers["Content-Disposition"].startswith("attachment")
+    assert file.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert "<script>alert" not in file.text
+    assert site.get(f"{base}/{'0' * 8}").status_code == 404
+
+
+def test_faults_are_armed_and_cleared(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    path = f"/studio/games/{game_id}/faults"
+    form = hidden(site.get(path).text)
+    assert site.post(path, data={**form, "kind": "finish_503", "times": "3"}).status_code == 303
+    (fault,) = api(served, site).get(f"/games/{game_id}/faults").json()["faults"]
+    assert (fault["kind"], fault["left"]) == ("finish_503", 3)
+    for wrong in ({"kind": "no_such"}, {"times": "0"}, {"times": "x"}):
+        answer = site.post(path, data={**form, "kind": "finish_503", "times": "1", **wrong})
+        assert answer.status_code == 422, wrong
+        assert 'class="error"' in answer.text
+    assert site.post(f"{path}/clear", data={**form, "fault": "x"}).status_code == 404
+    assert site.post(f"{path}/clear", data={**form, "fault": fault["fault_id"]}).status_code == 303
+    assert api(served, site).get(f"/games/{game_id}/faults").json()["faults"] == []
+
+
+def test_members_have_roles_and_a_studio_keeps_an_owner(served: Server) -> None:
+    site = owner(served)
+    form = hidden(site.get("/studio/members").text)
+    name = f"second-{os.getpid()}-{next(_numbers)}"
+    fields = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "role": "viewer"}
+    assert site.post("/studio/members", data={**form, **fields}).status_code == 303
+    assert site.post("/studio/members", data={**form, **fields}).status_code == 409
+    everyone = {each["username"]: each for each in api(served, site).get("/members").json()["members"]}
+    second = visitor(served)
+    log_in = hidden(second.get("/studio/log-in").text)
+    second.post("/studio/log-in", data={**log_in, "username": name, "password": PASSWORD})
+    theirs = hidden(second.get("/studio/you").text)
+    first = next(each for each in everyone.values() if each["username"] != name)
+    change = {"member": first["member_id"], "role": "viewer"}
+    assert second.post("/studio/members/role", data={**theirs, **change}).status_code == 403
+    assert site.post("/studio/members/role", data={**form, **change}).status_code == 409
+    promoted = {"member": everyone[name]["member_id"], "role": "owner"}
+    assert site.post("/studio/members/role", data={**form, **promoted}).status_code == 303
+    assert second.post("/studio/members/role", data={**theirs, **change}).status_code == 303
+    assert site.post("/studio/members/role", data={**form, **promoted}).status_code == 403, "an owner no more"
+    assert second.post("/studio/members/remove", data={**theirs, "member": first["member_id"]}).status_code == 303
+    assert 'action="/studio/log-in"' in site.get("/studio/members").text, "the sessions are over"
+
+
+def test_the_guide_has_the_games_own_addresses_and_no_secret(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    guide = site.get(f"/studio/games/{game_id}/guide").text
+    assert f"client_id={game_id}" in guide
+    assert f"{served.url}/auth/realms/oklp/protocol/openid-connect/token" in guide
+    assert "whsec_" not in guide

@@ -22,6 +22,7 @@ from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
+KINDS = rules.KINDS
 PUT, DELETE = rules.PUT, rules.DELETE
 ISSUER, INFO, FINISH, READ, ANY = rules.ISSUER, rules.INFO, rules.FINISH, rules.READ, rules.ANY
 

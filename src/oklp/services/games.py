@@ -339,29 +339,6 @@ def _audit(
     )
 
 
-def figures(tx: Tx, game_id: str) -> contract.GameFigures:
-    """Matches, players and money of a game since its registration."""
-    counts, people = match_store.figures(tx, game_id)
-    money: dict[str, dict[str, int]] = {}
-    for row in match_store.money_of_game(tx, game_id):
-        money.setdefault(row.currency, {})[row.kind] = int(row.amount)
-    return contract.GameFigures(
-        game_id=game_id,
-        matches={status: counts.get(status, 0) for status in rules.STATUSES},
-        players=people,
-        money=[
-            contract.CurrencyFigures(
-                currency=currency,
-                entry_fees=-sums.get("pot", 0),
-                prizes=sums.get("prizes", 0),
-                fees=sums.get("fees", 0),
-                studio_share=sums.get("studio", 0),
-            )
-            for currency, sums in sorted(money.items())
-        ],
-    )
-
-
 # --- for players and for the game itself -----------------------------------------------------------------------------
 
 

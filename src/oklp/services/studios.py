@@ -189,15 +189,36 @@ def add_member(
     return _member(row)
 
 
-def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) -> None:
-    """The member and his sessions are gone at once. Raises Conflict for the last owner, NotFound for a stranger."""
+def change_member(
+    tx: Tx, actor: str, studio_id: str, member_id: str, role: contract.Role, now: int
+) -> contract.StudioMember:
+    """Another role, which is looked at with each request. Raises Conflict for the last owner, NotFound."""
+    found = _lock_member(tx, studio_id, member_id, keeps_owner=role == OWNER)
+    if found.role != role:
+        players.update_person(tx, "member", member_id, role=role)
+        detail = {"username": found.username, "from": found.role, "to": role}
+        _audit(tx, actor, "member.role", f"studio:{studio_id}", detail, now)
+    row = players.person(tx, "member", member_id)
+    if row is None:
+        raise InvariantBroken(f"member {member_id} was changed and is not there")
+    return _member(row)
+
+
+def _lock_member(tx: Tx, studio_id: str, member_id: str, *, keeps_owner: bool) -> Row:
+    """The member, unless that is the last owner and would be none any more. Raises Conflict, NotFound."""
     games.lock_studio(tx, studio_id)  # two owners who remove each other are decided one after the other
     everyone = games.members_of(tx, studio_id)
     found = next((row for row in everyone if row.id == member_id), None)
     if found is None:
         raise NotFound("There is no such member.")
-    if found.role == OWNER and sum(row.role == OWNER for row in everyone) == 1:
+    if found.role == OWNER and not keeps_owner and sum(row.role == OWNER for row in everyone) == 1:
         raise Conflict("A studio keeps at least one owner.")
+    return found
+
+
+def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) -> None:
+    """The member and his sessions are gone at once. Raises Conflict for the last owner, NotFound for a stranger."""
+    found = _lock_member(tx, studio_id, member_id, keeps_owner=False)
     players.delete_sessions_of(tx, member_id)
     players.delete_member(tx, member_id)
     _audit(tx, actor, "member.remove", f"studio:{studio_id}", {"username": found.username, "role": found.role}, now)

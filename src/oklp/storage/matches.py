@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from oklp.storage import schema, sets
 from oklp.storage.tx import Row, Tx
+
+DAY_MS = 24 * 3_600_000
 
 m = schema.matches
 s = schema.seats
@@ -189,15 +191,55 @@ def count_overdue(tx: Tx, now: int) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(m).where(late)).scalar_one())
 
 
-def figures(tx: Tx, game_id: str) -> tuple[dict[str, int], int]:
-    """Matches by status, and how many players ever took a seat."""
-    counts = tx.rows(sa.select(m.c.status, sa.func.count()).where(m.c.game_id == game_id).group_by(m.c.status))
+class Span(NamedTuple):
+    """Times from `since` on and before `until`; None: without an end on that side."""
+
+    since: int | None = None
+    until: int | None = None
+
+    def of(self, column: sa.ColumnElement[int | None] | sa.Column[int]) -> list[sa.ColumnElement[bool]]:
+        """That a time is within it."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.since is not None:
+            found.append(column >= self.since)
+        if self.until is not None:
+            found.append(column < self.until)
+        return found
+
+
+def figures(tx: Tx, game_id: str, span: Span) -> tuple[dict[str, int], int]:
+    """Of the matches made in a span: how many by status, and how many players took a seat."""
+    within = span.of(m.c.created_at)
+    counts = tx.rows(sa.select(m.c.status, sa.func.count()).where(m.c.game_id == game_id, *within).group_by(m.c.status))
     players = tx.execute(
         sa.select(sa.func.count(sa.distinct(s.c.user_id)))
         .join(m, m.c.id == s.c.match_id)
-        .where(m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]))
+        .where(m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]), *within)
     ).scalar_one()
     return {row[0]: int(row[1]) for row in counts}, int(players)
+
+
+def _day(column: sa.ColumnElement[Any] | sa.Column[int]) -> sa.ColumnElement[Any]:
+    """Days since the epoch. The number is in the text, since PostgreSQL would take two parameters for two groups."""
+    return column.op("/")(sa.literal_column(str(DAY_MS)))
+
+
+def made_by_day(tx: Tx, game_id: str, span: Span) -> dict[int, int]:
+    """Day since the epoch → matches made."""
+    day = _day(m.c.created_at)
+    statement = sa.select(day, sa.func.count()).where(m.c.game_id == game_id, *span.of(m.c.created_at))
+    return {int(row[0]): int(row[1]) for row in tx.rows(statement.group_by(day))}
+
+
+def players_by_day(tx: Tx, game_id: str, span: Span) -> dict[int, int]:
+    """Day since the epoch → players who took a seat in a match made then."""
+    day = _day(m.c.created_at)
+    statement = (
+        sa.select(day, sa.func.count(sa.distinct(s.c.user_id)))
+        .join(m, m.c.id == s.c.match_id)
+        .where(m.c.game_id == game_id, s.c.state.in_(["joined", "confirmed"]), *span.of(m.c.created_at))
+    )
+    return {int(row[0]): int(row[1]) for row in tx.rows(statement.group_by(day))}
 
 
 def counts_of_games(tx: Tx, game_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -209,22 +251,34 @@ def counts_of_games(tx: Tx, game_ids: Sequence[str]) -> dict[str, dict[str, int]
     return found
 
 
-def money_of_game(tx: Tx, game_id: str) -> Sequence[Row]:
-    """Sums of the settlements of a game's matches by currency and kind of account."""
-    p = schema.postings
-    kind = sa.case(
-        (p.c.account.like("escrow:%"), "pot"),
-        (p.c.account == "house:fees", "fees"),
-        (p.c.account.like("studio:%"), "studio"),
-        else_="prizes",
+_P = schema.postings
+_KIND = sa.case(
+    (_P.c.account.like("escrow:%"), "pot"),
+    (_P.c.account == "house:fees", "fees"),
+    (_P.c.account.like("studio:%"), "studio"),
+    else_="prizes",
+)
+
+
+def _settled(game_id: str, span: Span, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Sums of the settlements of a game's matches that ended in a span, by `columns`."""
+    of_match = _P.c.set_id == sa.literal("match:") + m.c.id + sa.literal(":settle")
+    return (
+        sa.select(*columns, sa.func.sum(_P.c.amount).label("amount"))
+        .join(m, of_match)
+        .where(m.c.game_id == game_id, *span.of(m.c.finished_at))
+        .group_by(*(sa.literal_column(str(n)) for n in range(1, len(columns) + 1)))
     )
-    settled = p.c.set_id == sa.literal("match:") + m.c.id + sa.literal(":settle")
-    return tx.rows(
-        sa.select(p.c.currency, kind.label("kind"), sa.func.sum(p.c.amount).label("amount"))
-        .join(m, settled)
-        .where(m.c.game_id == game_id)
-        .group_by(p.c.currency, kind)
-    )
+
+
+def money_of_game(tx: Tx, game_id: str, span: Span) -> Sequence[Row]:
+    """Rows (currency, kind of account, amount)."""
+    return tx.rows(_settled(game_id, span, _P.c.currency, _KIND.label("kind")))
+
+
+def money_by_day(tx: Tx, game_id: str, span: Span) -> Sequence[Row]:
+    """Rows (currency, kind of account, day since the epoch, amount)."""
+    return tx.rows(_settled(game_id, span, _P.c.currency, _KIND.label("kind"), _day(m.c.finished_at).label("day")))
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
-from typing import Annotated
+from datetime import date, datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import accounts, conformance, faults, games, matches, studios, vault, webhooks
+from oklp.services import accounts, conformance, faults, figures, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
 from oklp.web.context import Context, new_draft, new_uuid
@@ -112,6 +112,16 @@ async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember
         password_hash,
         new_draft(),
         here.clock(),
+    )
+
+
+@router.patch("/members/{member_id}", response_model=contract.StudioMember)
+async def change_member(
+    here: Here, member: AsOwner, member_id: Annotated[contract.UserId, Path()], body: contract.MemberPatch
+) -> contract.StudioMember:
+    """Another role, from the member's next request on. A studio keeps at least one owner."""
+    return await here.db.write(
+        studios.change_member, member.actor, member.studio_id, member_id, body.role, here.clock()
     )
 
 
@@ -253,9 +263,22 @@ async def list_matches(
 
 
 @router.get("/games/{game_id}/figures", response_model=contract.GameFigures)
-async def figures(here: Here, member: AsViewer, game_id: GamePath) -> contract.GameFigures:
-    """Matches, players and money since the registration."""
-    return await here.db.report(studios.of_game, member.studio_id, game_id, games.figures, game_id)
+async def read_figures(
+    here: Here,
+    member: AsViewer,
+    game_id: GamePath,
+    since: Annotated[date | None, Query(description="First day, in UTC.")] = None,
+    until: Annotated[date | None, Query(description="Last day.")] = None,
+    form: Annotated[
+        Literal["json", "csv"], Query(alias="format", description="csv: day by day, for a spreadsheet.")
+    ] = "json",
+) -> contract.GameFigures | Response:
+    """Matches, players and money, altogether and day by day: of a period, or since the registration."""
+    found = await here.db.report(studios.of_game, member.studio_id, game_id, figures.of_game, game_id, since, until)
+    if form == "csv":
+        headers = {"Content-Disposition": 'attachment; filename="figures.csv"'}
+        return Response(figures.as_csv(found), 200, headers, "text/csv")
+    return found
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------

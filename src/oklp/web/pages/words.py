@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+from datetime import date as datetime_date
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -129,6 +130,10 @@ def plain_percent(bps: int, language: str) -> str:
 
 
 def date(at: datetime, language: str) -> str:
+    return format_date(at, "medium", locale=language)
+
+
+def day(at: datetime_date, language: str) -> str:
     return format_date(at, "medium", locale=language)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from oklp.web.pages.doors import doors
-from oklp.web.pages.studio import entrance, game, inspector, registering
+from oklp.web.pages.studio import entrance, game, inspector, members, proving, registering, traffic
 from oklp.web.pages.visit import STUDIO
 
 routes: list[Route] = [
@@ -14,4 +14,7 @@ routes: list[Route] = [
     *registering.routes,
     *game.routes,
     *inspector.routes,
+    *traffic.routes,
+    *proving.routes,
+    *members.routes,
 ]

@@ -76,7 +76,11 @@ async def the_game(visit: Visit) -> contract.StudioGame:
 def _pages(visit: Visit, member: Member) -> list[tuple[str, str]]:
     """The pages of a game, as this member has them: address below the game's, and title."""
     _ = visit._
-    found = [("", _("Overview")), ("/webhooks", _("Webhooks"))]
+    found = [("", _("Overview")), ("/webhooks", _("Webhooks")), ("/matches", _("Matches")), ("/figures", _("Figures"))]
+    found += [("/log", _("API log")), ("/conformance", _("Conformance"))]
+    if visit.here.settings.sandbox:
+        found.append(("/faults", _("Faults")))
+    found.append(("/guide", _("Guide")))
     if member.may(DEVELOPER):
         found.append(("/settings", _("Settings")))
     return found
