@@ -318,9 +318,16 @@ def access_claims(issuer: str, client_id: str, now_seconds: int, life_seconds: i
     }
 
 
-def webhook_claims(issuer: str, client_id: str, now_seconds: int, life_seconds: int, jti: str) -> dict[str, Any]:
-    """Claims of a webhook request's token (A2): for the game, and without a scope, so it opens nothing here."""
-    return {"iss": issuer, "aud": client_id, "iat": now_seconds, "exp": now_seconds + life_seconds, "jti": jti}
+def webhook_claims(
+    issuer: str, client_id: str, now_seconds: int, life_seconds: int, jti: str, method: str | None = None
+) -> dict[str, Any]:
+    """Claims of a webhook request's token (A2): for the game, and without a scope, so it opens nothing here.
+
+    `method` is of the request that the token is for, as its `htm` (RFC 9449 §4.2): a Standard Webhooks signature covers
+    the body alone, and a start and its abort have the same.
+    """
+    claims = {"iss": issuer, "aud": client_id, "iat": now_seconds, "exp": now_seconds + life_seconds, "jti": jti}
+    return claims if method is None else {**claims, "htm": method}
 
 
 # --- Standard Webhooks (https://www.standardwebhooks.com) ------------------------------------------------------------

@@ -275,7 +275,12 @@ class Worker:
             credentials = await self._faulty.forge(stroke, credentials)
         life = int(self._settings.webhook_timeout_seconds) + 60
         claims = signing.webhook_claims(
-            self._settings.issuer, credentials.audience, credentials.issued_at, life, secrets.token_hex(16)
+            self._settings.issuer,
+            credentials.audience,
+            credentials.issued_at,
+            life,
+            secrets.token_hex(16),
+            sending.method,
         )
         headers = {
             "Authorization": f"Bearer {credentials.key.sign(claims)}",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -460,6 +462,19 @@ def test_a_clock_that_was_set_back_delays_nothing_for_long(table: ResultTable, c
     stored(table)
     clock.now -= 24 * 3600 * 1000
     assert claimed(table).match_id == MATCH_ID
+
+
+def test_a_result_that_cannot_be_read_any_more_holds_up_no_other(table: ResultTable, path: Path, clock: Clock) -> None:
+    table.put(finish_request(MATCH_ID, SCORES, TEAMS), 1)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE oklp_results SET body = 'damaged'")
+        db.commit()
+    other = table.put(finish_request(match_id_of(2), SCORES, TEAMS), 1)
+    with pytest.raises(StorageError, match=f"result 1 of match {MATCH_ID} in the outbox cannot be read"):
+        table.claim()
+    claimed = table.claim()
+    assert claimed is not None
+    assert claimed.id == other.id
 
 
 def test_an_answer_is_final_even_when_a_slower_sender_says_otherwise(table: ResultTable, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from oklp.errors import Unauthenticated
 from oklp.sdk import (
     Client,
     ConflictError,
@@ -96,6 +97,18 @@ def test_its_webhooks_are_the_platforms(platform: StandIn) -> None:
         event = verifier.verify(off.method, off.headers, off.body)
         assert isinstance(event, MatchAborted)
         assert event.info == info
+
+
+def test_a_start_that_is_played_back_as_an_abort_is_refused(platform: StandIn) -> None:
+    """The two have the same body, and no signature covers the method: the token says which of them it is for."""
+    told = platform.webhook(platform.new_match().match_id)
+    with WebhookVerifier(platform.config) as verifier:
+        for method in ("DELETE", "delete"):
+            with pytest.raises(Unauthenticated, match="another method"):
+                verifier.verify(method, told.headers, told.body)
+        event = verifier.verify("put", told.headers, told.body)
+        assert isinstance(event, MatchStarted)
+        assert not event.duplicate
 
 
 def test_who_waits_for_too_much_is_told(platform: StandIn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,9 @@ def test_a_delete_comes_late_or_twice(served: Server, receivers: Receivers, pair
     put, *deletes = receivers.wait(url, 3)
     assert [request.method for request in (put, *deletes)] == ["PUT", "DELETE", "DELETE"]
     assert len({request.headers["webhook-id"] for request in deletes}) == 1
+    for request in (put, *deletes):
+        claims = request.headers["authorization"].split(".")[1]
+        assert json.loads(base64.urlsafe_b64decode(claims + "=="))["htm"] == request.method
     [_, (event, attempts)] = struck(served, game)
     assert (event, attempts) == ("match.aborted", ["delete_refused", "duplicate_delete"])
 

@@ -68,7 +68,7 @@ class Client(_Core):
     """The blocking client. Threads may share one. Close it, or use it as a context manager.
 
     `config` is a path, a dict, a `DeveloperConfig`, or None for the environment (see `load_config`). `timeout_seconds`
-    bounds connecting, each read and each write of one attempt, and three times that the whole of it. `transport`,
+    bounds connecting, each read and each write of one attempt, and three times that the body of an answer. `transport`,
     `clock` (seconds that never go back), `sleep` and `chance` (0 up to 1) can be replaced in tests. Raises ConfigError.
 
     Every method raises SdkError: see `oklp.sdk.errors` for the tree.

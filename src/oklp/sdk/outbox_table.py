@@ -21,6 +21,7 @@ from oklp.sdk.errors import (
     DifferentResultError,
     InvalidCallError,
     SdkError,
+    StorageError,
     UnavailableError,
 )
 from oklp.sdk.files import SqliteFile
@@ -183,7 +184,9 @@ class ResultTable:
                 " RETURNING *",
                 (now + CLAIM_SECONDS * 1000, self._game, now, _not_before(now)),
             )
-            entries = _entries(claimed)
+            rows = claimed.fetchall()
+        # Read when the claim stands, so that a result which a damaged file has made unreadable holds up no other.
+        entries = _entries(rows)
         return entries[0] if entries else None
 
     def _has_due(self, now: int) -> bool:
@@ -319,7 +322,7 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
     return OutboxEntry(
         id=row["id"],
         match_id=row["match_id"],
-        result=FinishRequest.model_validate_json(row["body"]),
+        result=_result(row),
         submission=row["submission"],
         state=state,
         attempts=row["attempts"],
@@ -329,6 +332,13 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
         match_status=row["match_status"],
         problem=_problem(row["problem"]),
     )
+
+
+def _result(row: sqlite3.Row) -> FinishRequest:
+    try:
+        return FinishRequest.model_validate_json(row["body"])
+    except ValueError:
+        raise StorageError(f"result {row['id']} of match {row['match_id']} in the outbox cannot be read") from None
 
 
 def _problem_json(problem: OutboxProblem | None) -> str | None:

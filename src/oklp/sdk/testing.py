@@ -156,7 +156,7 @@ class StandIn:
         """Any body, signed as the platform's own. `aged_seconds` after it was: tokens live for 5 minutes."""
         own = self.config.authentication
         at, name = int(time.time()) - aged_seconds, f"msg_{secrets.token_hex(12)}"
-        token = self._key.sign(webhook_claims(own.public_key_url, own.client_id, at, TOKEN_SECONDS, name))
+        token = self._key.sign(webhook_claims(own.public_key_url, own.client_id, at, TOKEN_SECONDS, name, method))
         headers = {
             "authorization": f"Bearer {token}",
             "content-type": "application/json",

@@ -26,9 +26,9 @@ _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepa
 # A page of matches, the longest answer of the contract, is far below it. More is read from nobody: what is cut off is
 # not of the contract any more, and refused as such.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-# Every step of an attempt has the time-out to itself: a connection, the request, the answer. An answer that comes in
-# drops would start it anew with each.
-_STEPS = 3
+# Each read has the time-out to itself, so an answer that comes in drops would start it anew with each. Counted from
+# where the answer begins: to wait for a connection, beside a thousand other calls, is no fault of the platform's.
+_TIMEOUTS_FOR_AN_ANSWER = 3
 # What went wrong is in the request itself; sending it again would change nothing.
 _HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 
@@ -40,7 +40,7 @@ class SyncTransport:
         self, *, timeout_seconds: float, transport: httpx.BaseTransport | None, sleep: Callable[[float], None]
     ) -> None:
         self._http = httpx.Client(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
-        self._longest_seconds = _STEPS * timeout_seconds
+        self._longest_seconds = _TIMEOUTS_FOR_AN_ANSWER * timeout_seconds
         self._sleep = sleep
 
     def run(self, exchange: Exchange[T], authorize: Callable[[str | None], str] | None = None) -> T:
@@ -67,10 +67,9 @@ class SyncTransport:
     def _send(self, step: Send) -> Answer | NoAnswer:
         if self._http.is_closed:
             raise SdkError("the client is closed")
-        until = time.monotonic() + self._longest_seconds
         try:
             with self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response:
-                body = bytearray()
+                until, body = time.monotonic() + self._longest_seconds, bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
@@ -93,7 +92,7 @@ class AsyncTransport:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._http = httpx.AsyncClient(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
-        self._longest_seconds = _STEPS * timeout_seconds
+        self._longest_seconds = _TIMEOUTS_FOR_AN_ANSWER * timeout_seconds
         self._sleep = sleep
 
     async def run(self, exchange: Exchange[T], authorize: Callable[[str | None], Awaitable[str]] | None = None) -> T:
@@ -121,15 +120,15 @@ class AsyncTransport:
         if self._http.is_closed:
             raise SdkError("the client is closed")
         try:
-            async with (
-                asyncio.timeout(self._longest_seconds),
-                self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response,
-            ):
+            async with self._http.stream(
+                step.method, step.url, headers=dict(step.headers), content=step.content
+            ) as response:
                 body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        break
+                async with asyncio.timeout(self._longest_seconds):
+                    async for chunk in response.aiter_bytes():
+                        body += chunk
+                        if len(body) > MAX_ANSWER_BYTES:
+                            break
                 return _answer(response, body)
         except httpx.RequestError as error:
             return _no_answer(error)
