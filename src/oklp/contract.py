@@ -734,9 +734,11 @@ class OperatorProfile(Wire):
 
 
 class NewStudioMember(Wire):
+    """Without a password the member is invited: a mail has a link to choose one."""
+
     username: Username
     email: Email
-    password: Password
+    password: Password | None = None
     role: Role = "developer"
 
 

@@ -15,6 +15,7 @@ from oklp.web import pages
 from oklp.web.pages.visit import STUDIO, realm_of
 from tests.answering import answering
 from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
+from tests.web.test_account_api import mail_to, token_in
 from tests.web.test_authorisation import REPORT
 
 PAGE = {"Accept": "text/html"}
@@ -370,6 +371,23 @@ def test_members_have_roles_and_a_studio_keeps_an_owner(served: Server) -> None:
     assert site.post("/studio/members/role", data={**form, **promoted}).status_code == 403, "an owner no more"
     assert second.post("/studio/members/remove", data={**theirs, "member": first["member_id"]}).status_code == 303
     assert 'action="/studio/log-in"' in site.get("/studio/members").text, "the sessions are over"
+
+
+def test_a_member_is_invited_by_mail_and_chooses_his_password(served: Server) -> None:
+    site = owner(served)
+    name = f"invited-{os.getpid()}-{next(_numbers)}"
+    email = f"{name}@example.org"
+    form = {**hidden(site.get("/studio/members").text), "username": name, "email": email, "role": "developer"}
+    assert site.post("/studio/members", data={**form, "password": ""}).status_code == 303
+    assert "a mail is on its way" in site.get("/studio/members").text
+    token = token_in(served, mail_to(served, email, "invitation"), "/studio/reset-password")
+    confirmation = {"token": token, "password": "a password of my own"}
+    public = f"{served.url}/api/studio/v1"
+    assert httpx.post(f"{public}/password-resets/confirm", json=confirmation).status_code in (200, 204)
+    session = httpx.post(f"{public}/sessions", json={"username": name, "password": "a password of my own"})
+    assert session.status_code == 201
+    me = httpx.get(f"{public}/me", headers={"Authorization": f"Bearer {session.json()['token']}"}).json()
+    assert (me["role"], me["email_verified"]) == ("developer", True)
 
 
 def test_the_guide_has_the_games_own_addresses_and_no_secret(served: Server) -> None:

@@ -105,13 +105,14 @@ def studio_create(
 ) -> None:
     """Make an owner of a studio, who can log in to the studio API and by `oklp login`."""
     with opened(database_url, sandbox=sandbox) as (_, db):
+        secret = password_of(password, password_stdin, new=True)
         member = contract.NewStudioMember(
             username=username,
-            password=password_of(password, password_stdin, new=True),
+            password=secret,
             email=email or f"{username}@localhost",
             role="owner",
         )
-        hashed = hash_password(member.password)
+        hashed = hash_password(secret)
         now = wall_clock()
 
         def create(tx: Tx) -> str:

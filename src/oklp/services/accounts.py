@@ -104,9 +104,23 @@ def add_member(
     draft: Draft,
     now: int,
 ) -> contract.StudioMember:
-    """A member, likewise."""
+    """A member, likewise; without a password of the request's he is asked by mail to choose one.
+
+    `password_hash` is then that of something nobody knows. Whoever follows the link has proved the address with it.
+    """
     made = studios.add_member(tx, actor, studio_id, member_id, request, password_hash, now)
-    _send_verification(tx, settings, vault, "member", member_id, request.username, request.email, draft, now)
+    if request.password is not None:
+        _send_verification(tx, settings, vault, "member", member_id, request.username, request.email, draft, now)
+        return made
+    life_seconds = settings.email_verification_seconds
+    _insert_ticket(tx, RESET, "member", member_id, request.email, draft.token, life_seconds, now)
+    values = {
+        "username": request.username,
+        "studio": studios.profile(tx, member_id).name,
+        "link": mails.link(settings, "member", "reset-password", token=draft.token),
+        "life": mail_texts.life(life_seconds),
+    }
+    mails.post(tx, vault, draft.mail_id, "invitation", request.email, values, now, life_seconds)
     return made
 
 

@@ -30,6 +30,19 @@ this address was given for your account. Please confirm that it is yours:
 The link works for {life}. If you did not give this address to us, leave it be: nothing happens without the link.
 """,
     ),
+    "invitation": Text(
+        "You are invited to {studio}",
+        """\
+Hello {username},
+
+{studio} has made an account for you among its members. Choose a password, and it is yours:
+
+{link}
+
+The link works once, and for {life}. After that, ask for a new password by your username. If you do not know {studio},
+leave it be: nobody can use the account without the link.
+""",
+    ),
     "password-reset": Text(
         "Choose a new password",
         """\

@@ -15,7 +15,7 @@ from oklp.errors import invalid
 from oklp.services import accounts, conformance, faults, figures, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
-from oklp.web.context import Context, new_draft, new_uuid
+from oklp.web.context import Context, new_draft, new_token, new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
@@ -100,7 +100,8 @@ async def list_members(here: Here, member: AsViewer) -> contract.StudioMemberPag
 
 @router.post("/members", status_code=201, response_model=contract.StudioMember)
 async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember) -> contract.StudioMember:
-    password_hash = await here.in_pool(vault.hash_password, body.password)
+    """With a first password, or invited by mail to choose one."""
+    password_hash = await here.in_pool(vault.hash_password, body.password or new_token())
     return await here.db.write(
         accounts.add_member,
         here.settings,

@@ -9,7 +9,7 @@ from oklp import contract
 from oklp.errors import Conflict, OklpError
 from oklp.services import accounts, studios, vault
 from oklp.services.studios import OWNER
-from oklp.web.context import new_draft, new_uuid
+from oklp.web.context import new_draft, new_token, new_uuid
 from oklp.web.pages import forms
 from oklp.web.pages.doors import without_secrets
 from oklp.web.pages.forms import Form
@@ -31,12 +31,13 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
 
 
 async def add(visit: Visit) -> Response:
-    """A member with a first password, which he changes himself."""
+    """A member who is invited by mail or, with a first password given, can log in at once."""
     here, member, fields = visit.here, member_of(visit), visit.fields
     try:
         names = ("username", "email", "password", "role")
-        body = forms.model(contract.NewStudioMember, {name: fields.get(name, "") for name in names})
-        password_hash = await here.in_pool(vault.hash_password, body.password)
+        given = {name: fields.get(name, "") for name in names}
+        body = forms.model(contract.NewStudioMember, given | {"password": given["password"] or None})
+        password_hash = await here.in_pool(vault.hash_password, body.password or new_token())
         await here.db.write(
             accounts.add_member,
             here.settings,
@@ -55,6 +56,8 @@ async def add(visit: Visit) -> Response:
         form = forms.refused(visit, refusal)
         form.values = without_secrets(form.values)
         return await _show(visit, form, refusal.status)
+    if body.password is None:
+        return go(visit, MEMBERS, visit._("%(name)s is invited: a mail is on its way.", name=body.username))
     return go(visit, MEMBERS, visit._("%(name)s is a member now.", name=body.username))
 
 
