@@ -88,6 +88,15 @@ def entries(
     return page, (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
 
 
+def account_page(
+    tx: Tx, account: str, cursor: tuple[int, int] | None, limit: int
+) -> tuple[list[contract.LedgerPosting], tuple[int, int] | None]:
+    """Postings of any account, newest first, and the cursor (tx_number, seq) of what follows."""
+    rows = store.entries_of(tx, account, cursor, limit + 1)
+    shown = rows[:limit]
+    return [views.posting(row) for row in shown], (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
+
+
 def deposit(
     tx: Tx, settings: Settings, user_id: str, payment_id: str, request: contract.Payment, now: int
 ) -> contract.PaymentAnswer:

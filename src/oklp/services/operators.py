@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import NotFound, WrongState
-from oklp.services import games, ledger, matches, players, results, views
+from oklp.services import games, ledger, matches, players, results, views, webhooks
 from oklp.services.players import taken
 from oklp.settings import Settings
 from oklp.storage import events
@@ -130,16 +130,7 @@ def match(tx: Tx, match_id: str) -> contract.OperatorMatch:
     shown: contract.Match = matches.views_of(tx, [row], views.match)[0]
     return contract.OperatorMatch(
         **shown.model_dump(),
-        postings=[
-            contract.LedgerPosting(
-                set_id=each.set_id,
-                account=each.account,
-                amount=each.amount,
-                currency=each.currency,
-                created_at=views.when(each.at),
-            )
-            for each in ledger_store.postings_of_match(tx, match_id)
-        ],
+        postings=[views.posting(each) for each in ledger_store.postings_of_match(tx, match_id)],
         deliveries=[views.delivery(each) for each in outbox.of_match(tx, match_id)],
         refused_results=_refused(tx, match_id),
         audit=[
@@ -156,10 +147,7 @@ def refused_results(tx: Tx, match_id: str) -> contract.RefusedResults:
 
 
 def _refused(tx: Tx, match_id: str) -> list[contract.RefusedResult]:
-    return [
-        contract.RefusedResult(received_at=views.when(row.received_at), reason=row.reason, body=json.loads(row.body))
-        for row in match_store.refused_of(tx, match_id)
-    ]
+    return [views.refused_result(row) for row in match_store.refused_of(tx, match_id)]
 
 
 def settle(tx: Tx, actor: str, match_id: str, request: contract.SettleRequest, now: int) -> contract.OperatorMatch:
@@ -184,6 +172,13 @@ def abort(
 
 def _subject_of_match(match_id: str) -> str:
     return f"match:{match_id}"
+
+
+def resend(tx: Tx, actor: str, delivery_id: str, request: contract.OperatorReason, now: int) -> contract.Delivery:
+    """One more attempt of a delivery that is over (`webhooks.resend`). Raises NotFound, WrongState."""
+    row = webhooks.resend(tx, delivery_id, now)
+    _audit(tx, actor, "delivery.resend", f"delivery:{delivery_id}", request.reason, {"game_id": row.game_id}, now)
+    return views.delivery(row)
 
 
 # --- the platform ----------------------------------------------------------------------------------------------------

@@ -168,6 +168,16 @@ def delivery_detail(row: Row, attempts: Sequence[Row]) -> contract.DeliveryDetai
     )
 
 
+def refused_result(row: Row) -> contract.RefusedResult:
+    return contract.RefusedResult(received_at=when(row.received_at), reason=row.reason, body=json.loads(row.body))
+
+
+def posting(row: Row) -> contract.LedgerPosting:
+    return contract.LedgerPosting(
+        set_id=row.set_id, account=row.account, amount=row.amount, currency=row.currency, created_at=when(row.at)
+    )
+
+
 def audit(row: Row) -> contract.AuditEntry:
     return contract.AuditEntry(
         entry_id=str(row.id),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from oklp.domain.ledger import held_purpose
 from oklp.storage import schema, sets
 from oklp.storage.engine import horizon
 from oklp.storage.tx import Row, Tx
@@ -97,8 +98,12 @@ def entries_of(tx: Tx, account: str, before: tuple[int, int] | None, limit: int)
 
 
 def postings_of_match(tx: Tx, match_id: str) -> Sequence[Row]:
-    p = schema.postings
-    return tx.rows(sa.select(p).where(p.c.set_id.like(f"match:{match_id}:%")).order_by(p.c.tx_number, p.c.seq))
+    """Oldest first. By its escrow's account, for which there is an index, and the sets that moved what was held."""
+    p, h = schema.postings, schema.held_winnings
+    through_escrow = tx.rows(sa.select(p.c.set_id).where(p.c.account == f"escrow:{match_id}").distinct())
+    held = tx.rows(sa.select(h.c.user_id).where(h.c.match_id == match_id))
+    set_ids = [row[0] for row in through_escrow] + [held_purpose(match_id, row[0]) for row in held]
+    return tx.rows(sa.select(p).where(p.c.set_id.in_(set_ids)).order_by(p.c.tx_number, p.c.seq)) if set_ids else []
 
 
 def insert_payment(tx: Tx, **values: Any) -> None:

@@ -207,6 +207,31 @@ class Span(NamedTuple):
         return found
 
 
+def open_now(tx: Tx) -> Sequence[Row]:
+    """(status, currency, how many, money in escrow) of the matches that are not over."""
+    statement = sa.select(m.c.status, m.c.currency, sa.func.count(), sa.func.sum(m.c.escrow))
+    return tx.rows(statement.where(m.c.status.in_(["pending", "starting", "live"])).group_by(m.c.status, m.c.currency))
+
+
+def made_by_hour(tx: Tx, since: int) -> Sequence[Row]:
+    """(status, hour since the epoch, how many) of the matches that were made since, by the index of status and time."""
+    hour = m.c.created_at.op("/")(sa.literal_column("3600000"))  # in the text: see `_day`
+    statement = sa.select(m.c.status, hour, sa.func.count()).where(
+        m.c.status.in_(["pending", "starting", "live", "finished", "aborted"]), m.c.created_at >= since
+    )
+    return tx.rows(statement.group_by(m.c.status, hour))
+
+
+def oldest(tx: Tx, status: str, limit: int) -> Sequence[Row]:
+    return tx.rows(sa.select(m).where(m.c.status == status).order_by(m.c.created_at, m.c.id).limit(limit))
+
+
+def newest_refused(tx: Tx, limit: int) -> Sequence[Row]:
+    """Results that were refused, newest first."""
+    r = schema.refused_results
+    return tx.rows(sa.select(r).order_by(r.c.id.desc()).limit(limit))
+
+
 def figures(tx: Tx, game_id: str, span: Span) -> tuple[dict[str, int], int]:
     """Of the matches made in a span: how many by status, and how many players took a seat."""
     within = span.of(m.c.created_at)

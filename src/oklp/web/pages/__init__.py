@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from oklp.web.pages import assets, doors, entrance, lobby, people, purse, rooms, security, stream, studio
-from oklp.web.pages.frame import page
-from oklp.web.pages.visit import OPERATOR
+from oklp.web.pages import assets, entrance, lobby, operator, people, purse, rooms, stream, studio
 
 routes: list[Route] = [
     *entrance.routes,
@@ -16,7 +14,6 @@ routes: list[Route] = [
     *purse.routes,
     *stream.routes,
     *studio.routes,
-    *doors.doors(OPERATOR),
-    page(OPERATOR.home, security.home, realm=OPERATOR),
+    *operator.routes,
     Route(f"{assets.PREFIX}/{{version}}/{{name}}", assets.asset, methods=["GET"]),
 ]

@@ -50,11 +50,6 @@ def _session(visit: Visit) -> str:
     return visit.session
 
 
-async def home(visit: Visit) -> Response:
-    """For a surface whose first page this is."""
-    return go(visit, visit.realm.security)
-
-
 async def security_page(visit: Visit) -> Response:
     return await show_security(visit, Form())
 

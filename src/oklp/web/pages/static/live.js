@@ -45,9 +45,20 @@ function swap(fresh) {
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
     const place = focused ? [...old.querySelectorAll("a, button")].indexOf(focused) : -1;
+    if (old.dataset.poll && !next.dataset.poll) delete old.dataset.poll;
     old.replaceChildren(...document.adoptNode(next).childNodes);
     if (place >= 0) [...old.querySelectorAll("a, button")].at(Math.min(place, 0))?.focus();
   }
+}
+
+// Where no stream tells of changes: as often as a part says (`data-poll`, seconds), while it says so and is seen.
+export function poll(enliven) {
+  const part = document.querySelector("[data-poll]");
+  if (!part) return;
+  setTimeout(async () => {
+    if (document.visibilityState === "visible") await refresh(enliven);
+    poll(enliven);
+  }, part.dataset.poll * 1000);
 }
 
 export function follow(url, enliven, offline) {

@@ -2,7 +2,7 @@
 
 import { check } from "./checks.js";
 import "./dialogs.js";
-import { follow } from "./live.js";
+import { follow, poll } from "./live.js";
 
 const language = document.documentElement.lang;
 const dateStyle = matchMedia("(max-width: 46rem)").matches ? "short" : "medium";
@@ -66,4 +66,5 @@ if (document.querySelector("[data-passing]")) history.replaceState(null, "", loc
 for (const form of document.querySelectorAll("form[data-check]")) check(form);
 enliven();
 setInterval(tick, 1000);
+poll(enliven);
 if (document.body.dataset.live) follow(document.body.dataset.live, enliven, () => toast(toasts.dataset.offline));

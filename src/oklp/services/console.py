@@ -1,0 +1,161 @@
+"""What the operator console shows of the whole platform, and how it finds what somebody has an id or a name of."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from oklp import contract
+from oklp.domain import matches as rules
+from oklp.errors import WrongState
+from oklp.services import matches, operators, views
+from oklp.storage import events
+from oklp.storage import games as game_store
+from oklp.storage import matches as match_store
+from oklp.storage import players as player_store
+from oklp.storage import webhooks as outbox
+from oklp.storage.engine import Tx
+
+HOUR_MS = 3_600_000
+CHARTED_HOURS = 24
+LISTED = 6
+FOUND = 20
+BOOKS = "platform:books"
+BEGUN, ENDED = "books.begun", "books.verified"
+KEPT_FAULTS = 20
+MATCH_ID = re.compile(r"[0-9a-f]{24}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Escrow(NamedTuple):
+    """Minor units of the entry fees of matches that are not over."""
+
+    currency: str
+    amount: int
+
+
+class Hour(NamedTuple):
+    """How the matches that were made in an hour stand now; `at` is its beginning, milliseconds since the epoch."""
+
+    at: int
+    made: int
+    aborted: int
+
+
+class RefusedOf(NamedTuple):
+    match_id: str
+    result: contract.RefusedResult
+
+
+class Overview(NamedTuple):
+    open_matches: dict[str, int]
+    escrow: list[Escrow]
+    backlog: operators.Backlog
+    hours: list[Hour]
+    oldest_live: list[contract.Match]
+    failed: list[contract.Delivery]
+    refused: list[RefusedOf]
+    in_review: list[contract.OperatorGame]
+
+
+def overview(tx: Tx, currency: str, now: int) -> Overview:
+    """How the platform is doing. Every part of it is bounded by an index: open matches, the last day, a few rows."""
+    open_matches = dict.fromkeys(("pending", "starting", "live"), 0)
+    escrow = {currency: 0}
+    for status, of_currency, count, amount in match_store.open_now(tx):
+        open_matches[status] += int(count)
+        escrow[of_currency] = escrow.get(of_currency, 0) + int(amount)
+    refused = [RefusedOf(row.match_id, views.refused_result(row)) for row in match_store.newest_refused(tx, LISTED)]
+    failed = outbox.page(tx, outbox.Chosen(state="failed"), None, LISTED)
+    return Overview(
+        open_matches,
+        [Escrow(*each) for each in sorted(escrow.items())],
+        operators.backlog(tx, now),
+        _hours(tx, now),
+        matches.views_of(tx, match_store.oldest(tx, rules.LIVE, LISTED), views.match),
+        [views.delivery(row) for row in failed],
+        refused,
+        operators.list_games(tx, "in-review", "", LISTED)[0],
+    )
+
+
+def _hours(tx: Tx, now: int) -> list[Hour]:
+    first = now // HOUR_MS - CHARTED_HOURS + 1
+    made = dict.fromkeys(range(first, first + CHARTED_HOURS), 0)
+    aborted = dict(made)
+    for status, hour, count in match_store.made_by_hour(tx, first * HOUR_MS):
+        made[int(hour)] = made.get(int(hour), 0) + int(count)
+        if status == rules.ABORTED:
+            aborted[int(hour)] = int(count)
+    return [Hour(hour * HOUR_MS, count, aborted.get(hour, 0)) for hour, count in sorted(made.items())]
+
+
+class Found(NamedTuple):
+    """`kind` is match, player, game, delivery or account."""
+
+    kind: str
+    id: str
+    name: str
+
+
+def find(tx: Tx, text: str) -> list[Found]:
+    """What has this id or this name, or a name that begins so; at the most FOUND."""
+    wanted = text.strip()
+    key = wanted.lower()
+    match_ids = MATCH_ID.findall(key)
+    found = [Found("match", match_id, match_id) for match_id in match_store.get(tx, match_ids)] if match_ids else []
+    uuid = UUID.search(key)
+    if uuid is not None:
+        player = player_store.person(tx, "player", uuid[0])
+        if player is not None:
+            found.append(Found("player", player.id, player.username))
+        known = (outbox.get(tx, delivery_id) for delivery_id in (uuid[0], f"{uuid[0]}-abort"))
+        found += [Found("delivery", row.id, row.id) for row in known if row is not None]
+    if re.fullmatch(r"(house|clearing|studio|player|escrow|held):\S{1,120}", key):
+        found.append(Found("account", key, key))
+    if re.fullmatch(r"[a-z0-9_-]{1,32}", key):
+        named = [Found("player", row.id, row.username) for row in player_store.page(tx, key, "", FOUND)]
+        found += sorted(named, key=lambda each: each.name.lower() != key)
+    if key:
+        games = game_store.by_vetting(tx, None, "", 1_000)
+        found += [Found("game", row.id, row.name) for row in games if key in row.id or key in row.name.lower()]
+    return list(dict.fromkeys(found))[:FOUND]
+
+
+# --- the books, verified by a job that many processes may ask about --------------------------------------------------
+
+
+class BooksRun(NamedTuple):
+    """The newest run: `books` is None while it goes on, and for ever if its process has ended meanwhile."""
+
+    begun: contract.AuditEntry
+    ended: contract.AuditEntry | None
+    books: contract.Books | None
+
+
+def begin_books(tx: Tx, actor: str, run_id: str, now: int, still_ms: int) -> None:
+    """Note that a verification begins. Raises WrongState while another, begun less than `still_ms` ago, goes on."""
+    last = last_books(tx)
+    if last is not None and last.ended is None and last.begun.at > views.when(now - still_ms):
+        raise WrongState("The books are being verified already.")
+    _note(tx, actor, BEGUN, json.dumps({"run_id": run_id}), now)
+
+
+def end_books(tx: Tx, actor: str, run_id: str, books: contract.Books, now: int) -> None:
+    kept = books.model_copy(update={"faults": books.faults[:KEPT_FAULTS]})
+    _note(tx, actor, ENDED, json.dumps({"run_id": run_id, "books": kept.model_dump(mode="json")}), now)
+
+
+def last_books(tx: Tx) -> BooksRun | None:
+    entries = [views.audit(row) for row in events.audit_page(tx, BOOKS, None, 20)]
+    begun = next((each for each in entries if each.action == BEGUN), None)
+    if begun is None:
+        return None
+    run_id = begun.detail["run_id"]
+    ended = next((each for each in entries if each.action == ENDED and each.detail["run_id"] == run_id), None)
+    return BooksRun(begun, ended, contract.Books.model_validate(ended.detail["books"]) if ended is not None else None)
+
+
+def _note(tx: Tx, actor: str, action: str, detail: str, now: int) -> None:
+    events.insert_audit(tx, at=now, actor=actor, action=action, subject=BOOKS, reason=None, detail=detail)

@@ -1,0 +1,159 @@
+"""The operator console in Chromium: what operators decide, and what players see of it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_site import PHONE, _check, visitor
+from tests.browser.test_site import log_in as log_in_player
+from tests.browser.tile_rush import chromium
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
+
+PRODUCTION = {"OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": "k" * 43}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("platform")
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
+        running.cli("operator", "create", "--username", "olga", "--password", PASSWORD)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """No sandbox: there games are live once an operator says so."""
+    folder = tmp_path_factory.mktemp("production")
+    server = Server(f"sqlite:///{folder / 'oklp.db'}", folder, more_env=PRODUCTION)
+    server.cli("migrate")
+    server.cli("operator", "create", "--username", "olga", "--password", PASSWORD)
+    with serving(server.database_url, folder, **PRODUCTION) as running:
+        yield running
+
+
+def log_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/operator/log-in")
+    page.get_by_label("Username").fill("olga")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/operator")
+
+
+def act(page: Page, name: str, button: str, reason: str) -> None:
+    """Open the dialog of an action and do it."""
+    page.locator("summary", has_text=name).first.click()
+    asked = page.get_by_role("dialog")
+    asked.get_by_label("Reason").fill(reason)
+    asked.get_by_role("button", name=button).click()
+
+
+def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
+    platform: Server, browser: Browser
+) -> None:
+    game = platform.register(discovery="pull")
+    one, two = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = paid_match(one, two, game.client_id, 500)
+    with visitor(browser) as operator, visitor(browser) as player:
+        page, other = operator.page, player.page
+        log_in_player(other, platform.url, one.username)
+        other.goto(f"{platform.url}/matches/{match_id}")
+        expect(other.locator("#balance")).to_have_text("95.00\u00a0XTS")
+        log_in(page, platform.url)
+        page.get_by_role("searchbox").fill(match_id)
+        page.get_by_role("searchbox").press("Enter")
+        page.wait_for_url(f"**/operator/matches/{match_id}")
+        act(page, "Call off and refund", "Call off and refund", HOSTILE)
+        expect(page.get_by_text("every fee is back")).to_be_visible()
+        expect(page.get_by_text(HOSTILE)).to_be_visible()
+        expect(page.get_by_role("cell", name="+5.00")).not_to_have_count(0)
+        expect(other.locator("#balance")).to_have_text("100.00\u00a0XTS", timeout=10_000)
+        expect(other.get_by_text("onerror")).to_have_count(0)
+        page.get_by_role("link", name=one.username).click()
+        expect(page.get_by_role("heading", name=one.username)).to_be_visible()
+        act(page, "Suspend", "Suspend", HOSTILE)
+        expect(page.get_by_text(HOSTILE).first).to_be_visible()
+        page.goto(f"{platform.url}/operator/audit?subject=player:{one.user_id}")
+        expect(page.get_by_text("player.suspend")).to_be_visible()
+
+
+def test_a_match_is_settled_in_the_games_place(platform: Server, browser: Browser) -> None:
+    game = platform.register(discovery="pull")
+    one, two = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = paid_match(one, two, game.client_id, 500)
+    with visitor(browser, java_script_enabled=False) as operator:
+        page = operator.page
+        log_in(page, platform.url)
+        page.goto(f"{platform.url}/operator/matches/{match_id}")
+        page.locator("summary", has_text="Settle").click()
+        page.get_by_label("Rank").first.fill("2")
+        page.get_by_label("Rank").last.fill("1")
+        page.locator("#settle").get_by_label("Reason").fill("The game's server is gone.")
+        page.get_by_role("button", name="Settle and pay out").click()
+        expect(page.get_by_text("The match is settled and paid out.")).to_be_visible()
+    assert sorted((one.available(), two.available())) == [9_500, 10_400]
+
+
+def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None:
+    studio = production.new_studio()
+    made = studio.post("/games", json={"name": HOSTILE[:60], "webhook_url": "https://game.example/match"})
+    assert made.status_code == 201, made.text
+    game_id = made.json()["game_id"]
+    assert studio.post(f"/games/{game_id}/review").json()["vetting"] == "in-review"
+    player = PlayerClient(production.url, deposit=0)
+    assert player.call("GET", f"/games/{game_id}").status_code == 404
+    with visitor(browser, java_script_enabled=False) as operator:
+        page = operator.page
+        log_in(page, production.url)
+        page.get_by_role("link", name=HOSTILE[:60]).click()
+        page.locator("summary", has_text="Approve").click()
+        page.locator("#approve").get_by_label("Reason").fill("   ")
+        page.locator("#approve").get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Say why, in up to 500 characters.")).to_be_visible()
+        page.locator("summary", has_text="Approve").click()
+        page.locator("#approve").get_by_label("Reason").fill("Looks right.")
+        page.locator("#approve").get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("The game is approved")).to_be_visible()
+        operator.faults = [fault for fault in operator.faults if "422" not in fault]
+    assert player.must(200, "GET", f"/games/{game_id}")["name"] == HOSTILE[:60]
+
+
+def test_the_books_are_verified_by_a_job(platform: Server, browser: Browser) -> None:
+    with visitor(browser) as operator:
+        page = operator.page
+        log_in(page, platform.url)
+        page.get_by_role("link", name="Books").click()
+        page.get_by_role("button", name="Verify the books").click()
+        expect(page.get_by_text("The books are clean.")).to_be_visible(timeout=30_000)
+
+
+def test_pages_are_light_complete_and_for_everyone(platform: Server, browser: Browser) -> None:
+    game = platform.register(discovery="pull")
+    one, two = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = paid_match(one, two, game.client_id, 500)
+    back_end = GameClient(platform.url, game)
+    assert back_end.finish(back_end.report(match_id, one.user_id)).status_code == 200
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and not listening: the game cannot be told
+        refusing = platform.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
+        one.await_status(paid_match(one, two, refusing.client_id, 100), "aborted")
+    delivery = platform.operator.get("/deliveries").json()["deliveries"][0]
+    paths = ["", "/games", f"/games/{game.client_id}", "/players", f"/players/{one.user_id}", "/matches",
+             f"/matches/{match_id}", "/deliveries", "/ledger", f"/ledger?account=player:{one.user_id}", "/books",
+             "/audit", "/health", "/search?q=player", "/search?q=nothing-here",
+             f"/deliveries/{delivery['delivery_id']}", f"/matches/{delivery['match_id']}"]  # fmt: skip
+    for options in ({"color_scheme": "light"}, PHONE):
+        with visitor(browser, **options) as operator:
+            log_in(operator.page, platform.url)
+            for path in paths:
+                _check(operator.page, f"{platform.url}/operator{path}")
