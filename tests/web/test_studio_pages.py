@@ -397,3 +397,4 @@ def test_the_guide_has_the_games_own_addresses_and_no_secret(served: Server) -> 
     assert f"client_id={game_id}" in guide
     assert f"{served.url}/auth/realms/oklp/protocol/openid-connect/token" in guide
     assert "whsec_" not in guide
+    assert "oklp new-game word-duel</pre>" in guide  # a name that the command takes
