@@ -79,6 +79,34 @@ def scenes(server: Server) -> list[Scene]:
         Scene("reset-password-over", "/reset-password?token=used"),
         Scene("verify-email", "/verify-email?token=any"),
         *studio_scenes(server, refusing.client_id, game_id),
+        *operator_scenes(server, game_id, live, refused, bea.user_id),
+    ]
+
+
+def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_id: str) -> list[Scene]:
+    """The console: a match that is live and one that its game refused, and a player."""
+    session = ("oklp_operator", server.operator.headers["Authorization"].removeprefix("Bearer "))
+    delivery = server.operator.get("/deliveries", params={"state": "failed"}).json()["deliveries"][0]["delivery_id"]
+    pages = {
+        "overview": "",
+        "search": "/search?q=game",
+        "games": "/games",
+        "game": f"/games/{game_id}",
+        "players": "/players",
+        "player": f"/players/{user_id}",
+        "matches": "/matches",
+        "match-live": f"/matches/{live}",
+        "match-refused": f"/matches/{refused}",
+        "deliveries": "/deliveries",
+        "delivery": f"/deliveries/{delivery}",
+        "ledger": "/ledger",
+        "books": "/books",
+        "audit": "/audit",
+        "health": "/health",
+    }
+    return [
+        Scene("operator-log-in", "/operator/log-in"),
+        *(Scene(f"operator-{name}", f"/operator{path}", session=session) for name, path in pages.items()),
     ]
 
 

@@ -297,7 +297,7 @@ class Story:
             [
                 ("Players", f"{' and '.join(GUESTS)}, at /api/player/v1/sessions"),
                 ("Studio", f"{self._studio.name}, at {stage.platform_url}/studio/log-in or /api/studio/v1/sessions"),
-                ("Operator", f"{self._operator.name}, at /api/operator/v1/sessions"),
+                ("Operator", f"{self._operator.name}, at {stage.platform_url}/operator or /api/operator/v1/sessions"),
                 ("Password", f"{PASSWORD}, for all of them"),
             ]
         )
