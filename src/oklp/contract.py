@@ -298,6 +298,29 @@ class BestPlayers(Wire):
     players: list[BestPlayer]
 
 
+class Notification(Wire):
+    notification_id: str
+    kind: Literal["invited", "began", "won", "drawn", "lost", "held", "released", "refunded", "called-off"]
+    match_id: MatchId
+    amount: Money | None = Field(None, description="The entry fee of an invitation; else what came, or came back.")
+    reason: str | None = Field(None, description="Why a match was called off: its `abort_reason`.")
+    created_at: datetime
+    read: bool
+
+
+class Unread(Wire):
+    unread: int = Field(description="100 stands for 100 and more.")
+
+
+class NotificationPage(Unread):
+    notifications: list[Notification]
+    next_cursor: str | None = None
+
+
+class ReadNotifications(Wire):
+    upto: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
+
+
 class Privacy(Wire):
     private: Annotated[bool, Field(strict=True)]
 

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from oklp import contract
 from oklp.errors import NotFound
-from oklp.services import housekeeping, records
+from oklp.services import housekeeping, ledger, notices, records
 from oklp.services.matches import Caller
 from oklp.storage import records as store
 from oklp.storage.engine import Tx
-from tests.services.world import World, refused, sync_result
+from tests.services.world import OK, World, refused, sync_result
 
 MATCHES = 100_000
 
@@ -91,7 +91,7 @@ def test_what_was_not_counted_yet_outlives_the_log(world: World) -> None:
     keep_all(world)
     assert world.run(records.record, ada.user_id, ada.username).wins == 1
     world.run(housekeeping.sweep, world.settings, world.now)
-    assert world.count("events", "tx_number < :now", now=world.run(lambda tx: tx.number)) <= 1
+    assert world.count("events", "kind <> 'notification'") == 0
 
 
 def test_the_best_and_the_latest_are_found_by_an_index_among_a_hundred_thousand_matches(world: World) -> None:
@@ -144,3 +144,54 @@ def _plan(world: World, statement: sa.Select[tuple[object, ...]]) -> str:
         sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
         word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
         return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}"))
+
+
+def told(world: World, player: Caller) -> list[tuple[str, int | None]]:
+    """A player's notifications, the oldest first: (kind, amount)."""
+    found, _ = world.run(notices.page, player.user_id, None, 50)
+    return [(each.kind, each.amount.amount if each.amount else None) for each in reversed(found.notifications)]
+
+
+def test_players_are_told_once_what_happened_to_them_and_their_money(world: World) -> None:
+    game = world.game()
+    ada, bea, cy = world.players(3, 10_000)
+    match = world.create(ada, game, fee=500, invite=[bea])
+    keep_all(world)
+    assert (told(world, bea), told(world, ada)) == ([("invited", 500)], [])
+    world.join(bea, match.match_id)
+    for player in (ada, bea):
+        world.confirm(player, match.match_id)
+    world.reply(world.start_of(match.match_id).id, OK)
+    keep_all(world)
+    world.report(game, sync_result(world.read(ada, match.match_id), [1, 2]))
+    off = world.paid(game, [ada, cy], 300).match_id
+    world.abort(off)
+    keep_all(world)
+    world.run(lambda tx: store.move(tx, (-1, 0)))
+    keep_all(world)
+    assert told(world, ada) == [("began", None), ("won", 900), ("refunded", 300)]
+    assert told(world, bea) == [("invited", 500), ("began", None), ("lost", 0)]
+    assert ("refunded", 300) in told(world, cy)
+
+    page, more = world.run(notices.page, ada.user_id, None, 2)
+    assert (page.unread, len(page.notifications)) == (3, 2)
+    assert more is not None
+    older = page.notifications[-1].notification_id
+    assert world.run(notices.mark_read, ada.user_id, int(older), world.now).unread == 1
+    rest, none = world.run(notices.page, ada.user_id, more, 2)
+    assert [each.read for each in rest.notifications] == [True]
+    assert none is None
+    assert world.run(notices.unread, bea.user_id) == 3, "each reads his own"
+
+
+def test_winnings_that_are_held_are_told_of_and_so_is_their_release(world: World) -> None:
+    game = world.game()
+    ada, bea = world.players(2, 10_000)
+    match = world.live(game, [ada, bea])
+    world.suspend(ada)
+    world.report(game, sync_result(match, [1, 2]))
+    keep_all(world)
+    assert told(world, ada)[-1] == ("held", 900)
+    world.run(ledger.release_held, match.match_id, ada.user_id, world.now)
+    keep_all(world)
+    assert told(world, ada)[-1] == ("released", 900)

@@ -448,6 +448,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_PLAYER}/players"): players(200, lambda _: Call(params={"query": "m"})),
     ("GET", f"{_PLAYER}/players/{{username}}"): players(200, _player),
     ("PUT", f"{_PLAYER}/me/privacy"): players(200, lambda _: Call(body={"private": False})),
+    ("GET", f"{_PLAYER}/notifications"): players(200),
+    ("POST", f"{_PLAYER}/notifications/read"): players(200, lambda _: Call(body={"upto": "0"})),
     ("GET", f"{_PLAYER}/games"): players(200),
     ("GET", f"{_PLAYER}/games/{{game_id}}/best-players"): players(200, _known_game),
     ("GET", f"{_PLAYER}/games/{{game_id}}"): players(200, _known_game),

@@ -58,3 +58,27 @@ def test_a_profile_shows_results_to_others_and_money_to_its_player_alone(
     assert [(each["username"], each["wins"], each["losses"]) for each in best] == [(winner.username, 1, 0)]
     assert others.get("/players/nobody-of-this-name").status_code == 404
     assert winner.call("PUT", "/me/privacy", {"private": "perhaps"}).status_code in (400, 422)
+
+
+def test_notifications_are_counted_in_the_frame_listed_and_read(served: Server) -> None:
+    game = served.register(discovery="pull")
+    ada, bea = PlayerClient(served.url), PlayerClient(served.url)
+    site = logged_in(served, bea)
+    assert "Invitations, results and winnings will stand here." in site.get("/notifications").text
+    match_id = ada.create(game.client_id, 500, invite=[bea.username])
+    until = time.monotonic() + 20
+    while "You are invited to a match for 5.00" not in (page := site.get("/notifications").text):
+        assert time.monotonic() < until, "nobody was told"
+        time.sleep(0.02)
+    assert "1 new notification" in page
+    assert f'href="/matches/{match_id}"' in page
+    found = bea.must(200, "GET", "/notifications")
+    assert [(each["kind"], each["match_id"], each["read"]) for each in found["notifications"]] == [
+        ("invited", match_id, False)
+    ]
+    newest = found["notifications"][0]["notification_id"]
+    assert site.post("/notifications", data={**tokens(page), "upto": newest}).status_code == 303
+    assert "new notification" not in site.get("/notifications").text
+    assert bea.must(200, "GET", "/notifications")["unread"] == 0
+    assert ada.must(200, "GET", "/notifications")["notifications"] == []
+    assert bea.call("POST", "/notifications/read", {"upto": "all"}).status_code in (400, 422)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from oklp import contract
 from oklp.domain import matches as rules
-from oklp.services import ledger, views
+from oklp.services import ledger, notices, views
 from oklp.settings import Settings
 from oklp.storage import events as store
 from oklp.storage import matches as match_store
@@ -94,7 +95,11 @@ def since(tx: Tx, settings: Settings, user_id: str, after: Position) -> list[Eve
             # The wallet comes before the match, so that whoever sees the match over can show what it brought.
             at = position._replace(seen=1) if paid else position
             found.append(Event(at, "wallet", ledger.wallet(tx, user_id, settings.currency).model_dump_json()))
-        if row.kind != "wallet":
+        if row.kind == "notification":
+            found.append(
+                Event(position, row.kind, contract.Unread(unread=notices.unread(tx, user_id)).model_dump_json())
+            )
+        elif row.kind != "wallet":
             event = "match" if row.kind == store.OVER else row.kind
             found.append(Event(position, event, _match(user_id, row.match_id, shown, seats)))
     return [event for event in found if not _was_seen(event.position, after)]

@@ -15,7 +15,7 @@ from oklp import contract
 from oklp.domain import matches as rules
 from oklp.domain.standings import verdicts
 from oklp.errors import NotFound
-from oklp.services import views
+from oklp.services import notices, views
 from oklp.storage import events
 from oklp.storage import matches as match_store
 from oklp.storage import players as player_store
@@ -31,7 +31,7 @@ RECENT = 40
 def behind(tx: Tx) -> bool:
     """Whether there is something in the log that was not read yet."""
     place = store.place(tx)
-    return place is None or bool(events.since(tx, place, horizon(tx), 1))
+    return place is None or events.is_news(tx, place, horizon(tx))
 
 
 def keep(tx: Tx) -> bool:
@@ -48,6 +48,7 @@ def keep(tx: Tx) -> bool:
     finished = [match for match in shown.values() if match.status == rules.FINISHED]
     counted = store.kept(tx, (match.id for match in finished))
     _count(tx, [match for match in finished if match.id not in counted])
+    notices.tell(tx, rows, shown, store.of_matches(tx, [match.id for match in finished]))
     store.move(tx, (rows[-1].tx_number, rows[-1].seq))
     return len(rows) == PAGE
 

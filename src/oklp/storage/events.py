@@ -30,6 +30,13 @@ def since(tx: Tx, after: tuple[int, int], below: int, limit: int) -> Sequence[Ro
     return tx.rows(statement.order_by(e.c.tx_number, e.c.seq).limit(limit))
 
 
+def is_news(tx: Tx, after: tuple[int, int], below: int) -> bool:
+    """Whether anything happened since, but that players were told of what had."""
+    later = sa.tuple_(e.c.tx_number, e.c.seq) > sa.tuple_(*map(sa.literal, after))
+    wanted = (later, e.c.tx_number < below, e.c.kind != "notification")
+    return tx.row(sa.select(e.c.seq).where(*wanted).limit(1)) is not None
+
+
 def since_for(tx: Tx, user_id: str, after: tuple[int, int], below: int, limit: int) -> Sequence[Row]:
     """The same, for one player: those of his own and of the matches he is or was in."""
     mine = sa.select(schema.seats.c.match_id).where(schema.seats.c.user_id == user_id)

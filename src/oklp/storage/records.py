@@ -43,6 +43,12 @@ def kept(tx: Tx, match_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(row[0] for row in sets.select_in(tx, sql, sorted(set(match_ids))))
 
 
+def of_matches(tx: Tx, match_ids: Iterable[str]) -> dict[tuple[str, str], Row]:
+    """Kept results by (match_id, user_id)."""
+    sql = "SELECT match_id, user_id, verdict, won FROM player_results WHERE match_id {in}"
+    return {(row.match_id, row.user_id): row for row in sets.select_in(tx, sql, sorted(set(match_ids)))}
+
+
 def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     """Rows are (match_id, user_id, game_id, at, place, verdict, currency, paid, won)."""
     sets.insert_rows(tx, r, _RESULT, rows)

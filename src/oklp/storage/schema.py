@@ -556,7 +556,7 @@ events = sa.Table(
     sa.Column("match_id", Text),
     sa.Column("user_id", Text),  # set: for this player alone; else for everyone in the match
     sa.Column("at", Int, nullable=False),
-    _one_of("kind", "invitation", "match", "over", "wallet"),
+    _one_of("kind", "invitation", "match", "notification", "over", "wallet"),
     sa.Index("ix_events_order", "tx_number", "seq"),
     sa.Index("ix_events_match", "match_id", "tx_number"),
     sqlite_autoincrement=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from oklp.storage.schema import Int, Text, metadata
+from oklp.storage.schema import Int, Serial, Text, metadata
 from oklp.storage.schema import _one_of as one_of
 
 followers = sa.Table(
@@ -51,4 +51,31 @@ player_money = sa.Table(
     sa.Column("currency", Text, primary_key=True),
     sa.Column("paid", Int, nullable=False),
     sa.Column("won", Int, nullable=False),
+)
+
+NOTICES = ("invited", "began", "won", "drawn", "lost", "held", "released", "refunded", "called-off")
+
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("id", Serial, primary_key=True),
+    sa.Column("user_id", Text, nullable=False),
+    sa.Column("occasion", Text, nullable=False),  # of what it tells: once, however often the log says so
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("match_id", Text, nullable=False),
+    sa.Column("amount", Int),
+    sa.Column("currency", Text),
+    sa.Column("reason", Text),  # why a match was called off
+    sa.Column("at", Int, nullable=False, index=True),
+    sa.Column("read_at", Int),
+    one_of("kind", *NOTICES),
+    sa.UniqueConstraint("user_id", "occasion"),
+    sa.Index("ix_notices_user", "user_id", "id"),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "ix_notices_unread",
+    notices.c.user_id,
+    postgresql_where=notices.c.read_at.is_(None),
+    sqlite_where=notices.c.read_at.is_(None),
 )

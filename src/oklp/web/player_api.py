@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import accounts, games, launch, ledger, matches, players, records, starting, vault
+from oklp.services import accounts, games, launch, ledger, matches, notices, players, records, starting, vault
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Position
 from oklp.services.starting import Confirm
@@ -246,6 +246,25 @@ async def withdraw(here: Here, request: Request, caller: AsPlayer, body: contrac
         body,
         here.clock(),
     )
+
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+
+
+@router.get("/notifications", response_model=contract.NotificationPage)
+async def list_notifications(
+    here: Here, caller: AsPlayer, cursor: Cursor = None, limit: Limit = 50
+) -> contract.NotificationPage:
+    """Newest first: invitations, matches that began or ended, money that came or came back."""
+    before = from_cursor(cursor, int)
+    page, more = await here.db.read(notices.page, caller.user_id, before[0] if before is not None else None, limit)
+    return page.model_copy(update={"next_cursor": to_cursor(more)}) if more is not None else page
+
+
+@router.post("/notifications/read", response_model=contract.Unread)
+async def read_notifications(here: Here, caller: AsPlayer, body: contract.ReadNotifications) -> contract.Unread:
+    """All up to one, itself included."""
+    return await here.db.write(notices.mark_read, caller.user_id, int(body.upto), here.clock())
 
 
 # --- live ------------------------------------------------------------------------------------------------------------

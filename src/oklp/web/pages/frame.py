@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import InvariantBroken, OklpError
-from oklp.services import ledger
+from oklp.services import ledger, notices
 from oklp.web.pages import assets, icons, refusals, words
 from oklp.web.pages.charts import Charts
 from oklp.web.pages.visit import (
@@ -106,13 +106,15 @@ class Nav(NamedTuple):
     username: str
     available: int
     currency: str
+    unread: int  # notifications
 
 
 async def _player(visit: Visit) -> Nav:
     currency = visit.here.settings.currency
     wallet = await visit.here.db.read(ledger.wallet, visit.me.id, currency)
     available = next((each.available for each in wallet.balances if each.currency == currency), 0)
-    return Nav(visit.me.username, available, currency)
+    unread = await visit.here.db.read(notices.unread, visit.me.id)
+    return Nav(visit.me.username, available, currency, unread)
 
 
 PLAYER.nav = _player

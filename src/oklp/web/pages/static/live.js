@@ -66,7 +66,7 @@ export function follow(url, enliven, offline) {
   const open = () => {
     const events = new EventSource(url);
     const changed = () => refresh(enliven);
-    for (const kind of ["match", "invitation", "wallet", "change"]) events.addEventListener(kind, changed);
+    for (const kind of ["match", "invitation", "wallet", "notification", "change"]) events.addEventListener(kind, changed);
     events.onopen = () => {
       if (tries) changed();
       tries = 0;

@@ -1,0 +1,142 @@
+"""Notifications of players: made from the event log, as their results are (services.records)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from oklp import contract
+from oklp.domain import matches as rules
+from oklp.services import views
+from oklp.storage import events
+from oklp.storage import ledger as ledger_store
+from oklp.storage import matches as match_store
+from oklp.storage import notices as store
+from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
+
+MOST_UNREAD = 100
+
+
+class Notice(NamedTuple):
+    """A row of its table. `occasion` is what it tells of: nobody is told twice."""
+
+    user_id: str
+    occasion: str
+    kind: str
+    match_id: str
+    amount: int | None
+    currency: str | None
+    reason: str | None
+    at: int
+
+
+def tell(tx: Tx, rows: Sequence[Row], shown: Mapping[str, Row], results: Mapping[tuple[str, str], Row]) -> None:
+    """What events mean to players. `shown` are their matches, `results` those of matches that are over, by player."""
+    aborted = [match.id for match in shown.values() if match.status == rules.ABORTED]
+    seats = match_store.seats(tx, aborted) if aborted else {}
+    found: dict[tuple[str, str], Notice] = {}
+    for row in rows:
+        if row.tx_number == 0:
+            continue  # a match of before there were notifications
+        for notice in _of(tx, row, shown, seats, results):
+            found.setdefault((notice.user_id, notice.occasion), notice)
+    told = store.known(tx, {occasion for _, occasion in found}) if found else frozenset()
+    new = [notice for key, notice in found.items() if key not in told]
+    store.insert(tx, [tuple(notice) for notice in new])
+    events.insert(tx, [("notification", None, user, at) for user, at in {n.user_id: n.at for n in new}.items()])
+
+
+def _of(
+    tx: Tx,
+    row: Row,
+    shown: Mapping[str, Row],
+    seats: Mapping[str, Sequence[Row]],
+    results: Mapping[tuple[str, str], Row],
+) -> list[Notice]:
+    if row.kind == "wallet":
+        return [
+            Notice(row.user_id, f"released:{h.match_id}", "released", h.match_id, h.amount, h.currency, None, row.at)
+            for h in ledger_store.held_of(tx, row.user_id)
+            if h.state == "released"
+        ]
+    match = shown.get(row.match_id)
+    if match is None:
+        return []
+    if row.kind == "invitation":
+        open_still = match.status == rules.PENDING
+        money = (match.entry_fee, match.currency)
+        occasion = f"invited:{match.id}:{row.seq}"
+        return [Notice(row.user_id, occasion, "invited", match.id, *money, None, row.at)] if open_still else []
+    if match.status == rules.LIVE:
+        users = [user for _, members in json.loads(match.roster) for user, _ in members]
+        return [Notice(user, f"began:{match.id}", "began", match.id, None, None, None, row.at) for user in users]
+    if match.status == rules.FINISHED:
+        return _results(tx, match, results, row.at)
+    if match.status == rules.ABORTED:
+        return _called_off(match, seats.get(match.id, ()), row.at)
+    return []
+
+
+def _results(tx: Tx, match: Row, results: Mapping[tuple[str, str], Row], at: int) -> list[Notice]:
+    notices = []
+    for user in (user for _, members in json.loads(match.roster) for user, _ in members):
+        result = results[match.id, user]
+        is_held = result.won and any(held.match_id == match.id for held in ledger_store.held_of(tx, user))
+        kind = "held" if is_held else result.verdict
+        notices.append(Notice(user, f"over:{match.id}", kind, match.id, result.won, match.currency, None, at))
+    return notices
+
+
+def _called_off(match: Row, seats: Sequence[Row], at: int) -> list[Notice]:
+    """Whoever had paid has his money back; whoever had joined is told as well."""
+    taken = {seat.user_id: seat.state for seat in seats if seat.state in rules.TAKEN}
+    return [
+        Notice(
+            user,
+            f"over:{match.id}",
+            "refunded" if state == rules.CONFIRMED and match.entry_fee else "called-off",
+            match.id,
+            match.entry_fee if state == rules.CONFIRMED else None,
+            match.currency,
+            match.abort_reason,
+            at,
+        )
+        for user, state in taken.items()
+    ]
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def unread(tx: Tx, user_id: str) -> int:
+    """How many were not read yet: MOST_UNREAD at the most."""
+    return store.unread(tx, user_id, MOST_UNREAD)
+
+
+def page(tx: Tx, user_id: str, before: int | None, limit: int) -> tuple[contract.NotificationPage, int | None]:
+    """Newest first, and where the rest begins."""
+    rows = store.page(tx, user_id, before, limit + 1)
+    found = contract.NotificationPage(notifications=[_view(row) for row in rows[:limit]], unread=unread(tx, user_id))
+    return found, rows[limit - 1].id if len(rows) > limit else None
+
+
+def _view(row: Row) -> contract.Notification:
+    money = row.amount is not None and row.currency is not None
+    return contract.Notification(
+        notification_id=str(row.id),
+        kind=row.kind,
+        match_id=row.match_id,
+        amount=contract.Money(amount=row.amount, currency=row.currency) if money else None,
+        reason=row.reason,
+        created_at=views.when(row.at),
+        read=row.read_at is not None,
+    )
+
+
+def mark_read(tx: Tx, user_id: str, upto: int, now: int) -> contract.Unread:
+    """All up to the one of this number; what came since stays unread. Other pages of the player are told."""
+    store.mark_read(tx, user_id, min(upto, 2**62), now)
+    events.insert(tx, [("notification", None, user_id, now)])
+    return contract.Unread(unread=unread(tx, user_id))

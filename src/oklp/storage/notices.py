@@ -1,0 +1,47 @@
+"""Notifications of players."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from oklp.storage import schema_records, sets
+from oklp.storage.tx import Row, Tx
+
+n = schema_records.notices
+_COLUMNS = ("user_id", "occasion", "kind", "match_id", "amount", "currency", "reason", "at")
+
+
+def insert(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
+    """Rows are (user_id, occasion, kind, match_id, amount, currency, reason, at); one that is there stays."""
+    sets.insert_rows(tx, n, _COLUMNS, rows, ignore=True)
+
+
+def known(tx: Tx, occasions: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Those of them that were told, as (user_id, occasion)."""
+    sql = "SELECT user_id, occasion FROM notices WHERE occasion {in}"
+    return frozenset((row[0], row[1]) for row in sets.select_in(tx, sql, sorted(set(occasions))))
+
+
+def page(tx: Tx, user_id: str, before: int | None, limit: int) -> Sequence[Row]:
+    """Newest first."""
+    statement = sa.select(n).where(n.c.user_id == user_id)
+    if before is not None:
+        statement = statement.where(n.c.id < before)
+    return tx.rows(statement.order_by(n.c.id.desc()).limit(limit))
+
+
+def unread(tx: Tx, user_id: str, most: int) -> int:
+    """How many, and no more than `most`: they are not counted any further."""
+    some = sa.select(n.c.id).where(n.c.user_id == user_id, n.c.read_at.is_(None)).limit(most).subquery()
+    return int(tx.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+
+def mark_read(tx: Tx, user_id: str, upto: int, now: int) -> None:
+    tx.execute(n.update().where(n.c.user_id == user_id, n.c.id <= upto, n.c.read_at.is_(None)).values(read_at=now))
+
+
+def sweep(tx: Tx, before: int) -> None:
+    tx.execute(n.delete().where(n.c.at < before))
