@@ -113,6 +113,8 @@ _ADVICE = {
     "malformed-request": "Send what the content type says: well-formed JSON, or a form for the token endpoint.",
     "request-too-large": "Send less. The bound is `OKLP_BODY_LIMIT_BYTES`.",
     "unauthenticated": "Log in, or ask for a new access token, and send it as `Authorization: Bearer …`.",
+    "second-factor-required": "Complete the log-in: `POST …/sessions/second-factor` with `pending_token` and one of "
+    "`methods`.",
     "forbidden": "Use an account that may do this. Trying again changes nothing.",
     "method-not-allowed": "Use a method that the address takes; `/openapi.json` lists them.",
     "not-found": "Check the id. What is not the caller's to see is also answered so.",

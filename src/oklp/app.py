@@ -34,6 +34,7 @@ from oklp.storage.presence import Presence, announce
 from oklp.web import (
     account_api,
     calls,
+    factor_api,
     game_api,
     listeners,
     oidc,
@@ -89,7 +90,8 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     for module in (game_api, player_api, studio_api, listeners, calls, operator_api):
         app.include_router(module.router)
     for name in KINDS:
-        app.include_router(account_api.router, prefix=f"/api/{name}/v1", tags=[name])
+        for shared in (account_api, factor_api):
+            app.include_router(shared.router, prefix=f"/api/{name}/v1", tags=[name])
     openapi.describe(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:

@@ -68,6 +68,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_white
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_printable)]
 LogInName = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(_printable)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+Base64Url = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+={0,2}$", max_length=100_000)]
 SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 DateOfBirth = Annotated[date, BeforeValidator(_iso_date)]
 
@@ -382,6 +383,107 @@ class CurrentPassword(Wire):
 class PasswordChange(Wire):
     current_password: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     password: Password
+
+
+class SecondFactorProblem(Problem):
+    """The problem `second-factor-required` of a log-in whose password was right."""
+
+    pending_token: str
+    methods: list[Literal["totp", "passkey", "recovery-code"]]
+    expires_in: int
+
+
+class CredentialResponse(Wire):
+    """What an authenticator said; of a registration or of a log-in."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    client_data_json: Base64Url = Field(alias="clientDataJSON")
+    attestation_object: Base64Url | None = Field(default=None, alias="attestationObject")
+    authenticator_data: Base64Url | None = Field(default=None, alias="authenticatorData")
+    signature: Base64Url | None = None
+    user_handle: Base64Url | None = Field(default=None, alias="userHandle")
+
+
+class Credential(Wire):
+    """A `PublicKeyCredential` in its JSON form (Web Authentication, level 3, section 5.1)."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=1_400)]
+    raw_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+={0,2}$", max_length=1_400)] = Field(
+        alias="rawId"
+    )
+    type: Literal["public-key"]
+    response: CredentialResponse
+
+
+class TotpCode(Wire):
+    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
+
+
+class SecondFactor(Wire):
+    """The second step of a log-in, by one of the three."""
+
+    pending_token: Token
+    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")] | None = None
+    recovery_code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 -]{16,40}$")] | None = None
+    credential: Credential | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> SecondFactor:
+        if sum(each is not None for each in (self.code, self.recovery_code, self.credential)) != 1:
+            raise ValueError("must have one of code, recovery_code and credential")
+        return self
+
+
+class PasskeyLogInStart(Wire):
+    """With the token of a log-in that waits for its second step; without, for a log-in by passkey alone."""
+
+    pending_token: Token | None = None
+
+
+class PasskeyLogIn(Wire):
+    credential: Credential
+
+
+class PasskeyRegistration(PasskeyLogIn):
+    name: Name
+
+
+class TotpEnrolment(Wire):
+    """For an authenticator app: the secret in base 32, and the same as an address to be shown as a QR code."""
+
+    secret: str
+    otpauth_uri: str
+
+
+class RecoveryCodes(Wire):
+    recovery_codes: list[str]
+
+
+class FactorAdded(Wire):
+    """`recovery_codes` come with the first factor; each works once in place of another."""
+
+    recovery_codes: list[str] | None
+
+
+class Passkey(Wire):
+    passkey_id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class NewPasskey(Passkey, FactorAdded):
+    pass
+
+
+class SecondFactors(Wire):
+    enabled: bool
+    totp: bool
+    passkeys: list[Passkey]
+    recovery_codes_left: int
 
 
 class EmailChange(CurrentPassword):

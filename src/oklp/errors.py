@@ -6,6 +6,7 @@
     ├── MalformedRequest      400  malformed-request     not JSON, not a form, not decodable
     │   └── RequestTooLarge   413  request-too-large
     ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
+    │   └── SecondFactorRequired 401  second-factor-required  the password is right, and not enough
     ├── Forbidden             403  forbidden             known, and not allowed
     ├── NotFound              404  not-found             or not the caller's to know of
     ├── MethodNotAllowed      405  method-not-allowed
@@ -57,6 +58,10 @@ class OklpError(Exception):
         self.errors = errors
         self.retry_after_seconds = retry_after_seconds
 
+    def members(self) -> dict[str, object]:
+        """Further members of the problem (RFC 9457, section 3.2)."""
+        return {}
+
 
 class InvalidRequest(OklpError):
     code, status, title = "invalid-request", 422, "A field is not valid"
@@ -94,6 +99,21 @@ class Unauthenticated(OklpError):
     ) -> None:
         super().__init__(detail, errors=errors, retry_after_seconds=retry_after_seconds)
         self.token_refused = token_refused
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The first step of a log-in is done. `pending_token` and one of `methods` do the second."""
+
+    code, title = "second-factor-required", "A second factor is needed"
+
+    def __init__(self, detail: str, *, pending_token: str, methods: tuple[str, ...], expires_in: int) -> None:
+        super().__init__(detail)
+        self.pending_token = pending_token
+        self.methods = methods
+        self.expires_in = expires_in
+
+    def members(self) -> dict[str, object]:
+        return {"pending_token": self.pending_token, "methods": list(self.methods), "expires_in": self.expires_in}
 
 
 class Forbidden(OklpError):

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     email_verification_seconds: Seconds = Field(
         default=3 * 24 * 3600, description="How long a link that proves an e-mail address works."
     )
+    second_factor_seconds: Seconds = Field(
+        default=300, description="From the password of a log-in: how long its second step may take."
+    )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="Mail server: `smtps://user:password@host` (TLS), `smtp://…` (STARTTLS, required), "

@@ -405,6 +405,10 @@ _ANY_MATCH = f"{_OPERATOR}/matches/{{match_id}}"
 _REALM = "/auth/realms/{realm}"
 
 
+_PROOF, _GUESS = {"password": PASSWORD}, {"password": "not the password"}
+_NO_CREDENTIAL = {"id": "AA", "rawId": "AA", "type": "public-key", "response": {"clientDataJSON": "AA"}}
+
+
 def _account(api: str, caller: str, own: Callable[..., Row]) -> dict[tuple[str, str], Row]:
     """What everybody may do with his own account. What would end the callers' sessions is tried as a refusal."""
     changed = {"current_password": "not the password", "password": PASSWORD}
@@ -421,6 +425,22 @@ def _account(api: str, caller: str, own: Callable[..., Row]) -> dict[tuple[str, 
         ("POST", f"{api}/me/password"): own(422, lambda _: Call(body=changed)),
         ("POST", f"{api}/me/email"): own(422, lambda _: Call(body=unproved)),
         ("POST", f"{api}/me/email-verifications"): own(202),
+        ("POST", f"{api}/sessions/second-factor"): everyone(
+            401, lambda _: Call(body={"pending_token": "none", "code": "123456"})
+        ),
+        ("POST", f"{api}/sessions/passkey/options"): everyone(200, lambda _: Call(body={})),
+        ("POST", f"{api}/sessions/passkey"): everyone(422, lambda _: Call(body={"credential": _NO_CREDENTIAL})),
+        ("GET", f"{api}/me/second-factors"): own(200),
+        # There is no app to be confirmed, nothing to be removed, and no factor that codes would stand in for.
+        ("POST", f"{api}/me/totp"): own(422, lambda _: Call(body=_GUESS)),
+        ("POST", f"{api}/me/totp/confirm"): own(409, lambda _: Call(body={"code": "123456"})),
+        ("POST", f"{api}/me/totp/remove"): own(404, lambda _: Call(body=_PROOF)),
+        ("POST", f"{api}/me/recovery-codes"): own(409, lambda _: Call(body=_PROOF)),
+        ("POST", f"{api}/me/passkeys/options"): own(200, lambda _: Call(body=_PROOF)),
+        ("POST", f"{api}/me/passkeys"): own(422, lambda _: Call(body={"name": "x", "credential": _NO_CREDENTIAL})),
+        ("POST", f"{api}/me/passkeys/{{passkey_id}}/remove"): own(
+            404, lambda _: Call({"passkey_id": str(uuid.uuid4())}, _PROOF)
+        ),
     }
 
 

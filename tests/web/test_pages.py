@@ -60,6 +60,9 @@ OPEN_TO_ALL = {
     "/forgot-password",
     "/reset-password",
     "/verify-email",
+    "/log-in/second-step",
+    "/log-in/passkey",
+    "/log-in/passkey-options",
 }
 
 
@@ -74,7 +77,7 @@ def test_pages_of_players_are_shown_to_players_alone(served: Server) -> None:
         if realm_of(route.path) is not PLAYER:
             continue  # of a surface with tests of its own
         parts = {"game_id": "none", "match_id": "0" * 24, "action": "join", "version": "0", "name": "none"}
-        path = route.path.format(**parts, session_id="0", username="none")
+        path = route.path.format(**parts, session_id="0", username="none", passkey_id="0")
         for stranger in strangers:
             for method in (route.methods or set()) - {"HEAD"}:
                 if route.path in OPEN_TO_ALL:

@@ -27,6 +27,9 @@ OPEN_TO_ALL = {
     "/studio/forgot-password",
     "/studio/reset-password",
     "/studio/verify-email",
+    "/studio/log-in/second-step",
+    "/studio/log-in/passkey",
+    "/studio/log-in/passkey-options",
 }
 _numbers = count(1)
 

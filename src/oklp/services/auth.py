@@ -13,10 +13,11 @@ from oklp.errors import Conflict, NotFound, OklpError, TooManyRequests, Unauthen
 from oklp.services import views
 from oklp.services.vault import CHECK, Vault
 from oklp.settings import Settings
-from oklp.storage import games, players
+from oklp.storage import factors, games, players, tickets
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
+SECOND_FACTOR = "second-factor"  # the purpose of a ticket: a log-in that waits for its second step
 LOGIN_REFUSED = "The username or password is wrong."
 PER_NAME_FACTOR = 10
 
@@ -216,12 +217,13 @@ class LogIn:
 
 def begin_login(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> Credentials:
     """What the password must match. Raises TooManyRequests after too many failures, which costs the guesser no hash."""
-    _check_failures(tx, settings, attempt, now)
+    check_failures(tx, settings, attempt, now)
     person = players.person_by_name(tx, attempt.kind, attempt.username.lower())
     return Credentials(person.id, person.password_hash) if person is not None else Credentials(None, None)
 
 
-def _check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> None:
+def check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> None:
+    """Raises TooManyRequests."""
     window_ms = settings.login_window_seconds * 1000
     limits = (settings.login_failures, settings.login_failures * PER_NAME_FACTOR)
     for key, limit in zip(attempt.keys, limits, strict=True):
@@ -232,9 +234,13 @@ def _check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> Non
 
 
 class LoggedIn(NamedTuple):
-    """When the session expires; None for a wrong name or password."""
+    """When the session expires; None for a wrong name, password or code.
+
+    Where there are `methods`, the log-in has a second step: the token is no session yet, but stands for the wait.
+    """
 
     expires_at: int | None
+    methods: tuple[str, ...] = ()
 
 
 def end_login(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str | None, token: str, now: int) -> LoggedIn:
@@ -243,12 +249,50 @@ def end_login(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str | None
     Failures are looked at once more: of guesses that were sent at once, all of which found none before them, only as
     many as the limit allows are told whether they were right. A log-in that is right counts for nothing, however many
     come at once. A failure is no exception here, since it is to be written down.
+
+    Whoever has a second factor gets no session yet, and failures stay: a code may be guessed no more often than a
+    password, whatever is known already.
     """
-    _check_failures(tx, settings, attempt, now)
+    check_failures(tx, settings, attempt, now)
     if subject_id is None:
-        for key in attempt.keys:
-            players.insert_failure(tx, key, now)
+        fail(tx, attempt, now)
         return LoggedIn(None)
+    methods = _methods(tx, attempt.kind, subject_id)
+    if not methods:
+        return open_session(tx, settings, attempt, subject_id, token, now)
+    expires_at = now + settings.second_factor_seconds * 1000
+    tickets.insert(
+        tx,
+        token_hash=signing.hash_token(token),
+        purpose=SECOND_FACTOR,
+        kind=attempt.kind,
+        subject_id=subject_id,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    return LoggedIn(expires_at, methods)
+
+
+def _methods(tx: Tx, kind: str, subject_id: str) -> tuple[str, ...]:
+    """How the second step can be done; empty when there is none."""
+    row = players.person(tx, kind, subject_id)
+    if row is None or not row.second_factor:
+        return ()
+    totp = factors.totp_of(tx, subject_id)
+    found = ["totp"] if totp is not None and totp.confirmed_at is not None else []
+    found += ["passkey"] if factors.passkeys_of(tx, subject_id) else []
+    found += ["recovery-code"] if factors.codes_left(tx, subject_id) else []
+    return tuple(found)
+
+
+def fail(tx: Tx, attempt: LogIn, now: int) -> None:
+    """One failure more."""
+    for key in attempt.keys:
+        players.insert_failure(tx, key, now)
+
+
+def open_session(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str, token: str, now: int) -> LoggedIn:
+    """All steps of a log-in are done."""
     for key in attempt.keys:
         players.clear_failures(tx, key)
     expires_at = now + settings.session_seconds * 1000
@@ -267,9 +311,9 @@ def end_login(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str | None
 
 def check_password(tx: Tx, settings: Settings, attempt: LogIn, right: bool, now: int) -> bool:
     """Whether somebody who is logged in knows his password; not knowing it counts like a failed log-in."""
-    _check_failures(tx, settings, attempt, now)
-    for key in () if right else attempt.keys:
-        players.insert_failure(tx, key, now)
+    check_failures(tx, settings, attempt, now)
+    if not right:
+        fail(tx, attempt, now)
     return right
 
 

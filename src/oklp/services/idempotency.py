@@ -47,7 +47,7 @@ def problem_json(refusal: OklpError) -> str:
     }
     if refusal.errors:
         body["errors"] = [{"field": error.field, "message": error.message} for error in refusal.errors]
-    return json.dumps(body)
+    return json.dumps(body | refusal.members())
 
 
 def keepable(refusal: OklpError) -> bool:

@@ -79,6 +79,42 @@ If it was not you, ask for a new password at once, by your username:
 {link}
 """,
     ),
+    "factor-added": Text(
+        "A second factor was added to your account",
+        """\
+Hello {username},
+
+an authenticator app or a passkey was added to your account. Logging in takes it from now on.
+
+If it was not you, ask for a new password at once, and remove what is not yours:
+
+{link}
+""",
+    ),
+    "factor-removed": Text(
+        "A second factor was removed from your account",
+        """\
+Hello {username},
+
+an authenticator app or a passkey was removed from your account.
+
+If it was not you, ask for a new password at once:
+
+{link}
+""",
+    ),
+    "recovery-code-used": Text(
+        "A recovery code of your account was used",
+        """\
+Hello {username},
+
+somebody logged in to your account with a recovery code. Of these, {left} are left.
+
+If it was not you, ask for a new password at once, and make new codes:
+
+{link}
+""",
+    ),
 }
 
 # One line of the list of links in a mail that may be about several accounts of one person.

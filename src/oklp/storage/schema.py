@@ -8,27 +8,41 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from oklp.storage.schema_base import Int, Serial, Text, one_of
+from oklp.storage.schema_base import metadata as metadata
+from oklp.storage.schema_people import (
+    challenges as challenges,
 )
-
-Text = sa.Text
-Int = sa.BigInteger
-# SQLite counts up by itself only in an INTEGER PRIMARY KEY.
-Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-KINDS = ("player", "member", "operator")
-
-
-def _one_of(column: str, *values: str, name: str | None = None) -> sa.CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({listed})", name=name or column)
-
+from oklp.storage.schema_people import (
+    login_failures as login_failures,
+)
+from oklp.storage.schema_people import (
+    mails as mails,
+)
+from oklp.storage.schema_people import (
+    members as members,
+)
+from oklp.storage.schema_people import (
+    operators as operators,
+)
+from oklp.storage.schema_people import (
+    passkeys as passkeys,
+)
+from oklp.storage.schema_people import (
+    players as players,
+)
+from oklp.storage.schema_people import (
+    recovery_codes as recovery_codes,
+)
+from oklp.storage.schema_people import (
+    sessions as sessions,
+)
+from oklp.storage.schema_people import (
+    tickets as tickets,
+)
+from oklp.storage.schema_people import (
+    totp as totp,
+)
 
 platform = sa.Table(
     "platform",
@@ -62,119 +76,6 @@ studios = sa.Table(
     sa.Column("created_at", Int, nullable=False),
 )
 
-members = sa.Table(
-    "members",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("studio_id", Text, sa.ForeignKey("studios.id"), nullable=False, index=True),
-    sa.Column("username", Text, nullable=False),
-    sa.Column("username_key", Text, nullable=False, unique=True),
-    sa.Column("email", Text, nullable=False),
-    sa.Column("password_hash", Text, nullable=False),
-    sa.Column("role", Text, nullable=False),
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("email_verified_at", Int),
-    _one_of("role", "owner", "developer", "viewer"),
-)
-
-operators = sa.Table(
-    "operators",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("username", Text, nullable=False),
-    sa.Column("username_key", Text, nullable=False, unique=True),
-    sa.Column("email", Text, nullable=False, server_default=""),
-    sa.Column("password_hash", Text, nullable=False),
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("email_verified_at", Int),
-)
-
-players = sa.Table(
-    "players",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("username", Text, nullable=False),
-    sa.Column("username_key", Text, nullable=False, unique=True),
-    sa.Column("email", Text, nullable=False),
-    sa.Column("password_hash", Text, nullable=False),
-    sa.Column("date_of_birth", Text, nullable=False),
-    sa.Column("country", Text, nullable=False),
-    sa.Column("status", Text, nullable=False),
-    sa.Column("status_reason", Text),
-    sa.Column("verified", sa.Boolean, nullable=False),
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("email_verified_at", Int),
-    sa.Column("private_results", sa.Boolean, nullable=False, server_default=sa.text("false")),
-    _one_of("status", "active", "suspended"),
-)
-# Whoever forgot his name is found by his address, of which the case does not count.
-for _people in (players, members, operators):
-    sa.Index(f"ix_{_people.name}_email", sa.func.lower(_people.c.email))
-
-sessions = sa.Table(
-    "sessions",
-    metadata,
-    sa.Column("token_hash", Text, primary_key=True),
-    sa.Column("kind", Text, nullable=False),
-    sa.Column("subject_id", Text, nullable=False),
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("expires_at", Int, nullable=False, index=True),
-    # Where from and with what: for its owner, who looks for sessions that are not his.
-    sa.Column("address", Text),
-    sa.Column("user_agent", Text),
-    _one_of("kind", *KINDS),
-    sa.Index("ix_sessions_subject", "subject_id"),
-)
-
-tickets = sa.Table(
-    "tickets",
-    metadata,
-    sa.Column("token_hash", Text, primary_key=True),
-    sa.Column("purpose", Text, nullable=False),
-    sa.Column("kind", Text, nullable=False),
-    sa.Column("subject_id", Text, nullable=False),
-    sa.Column("email", Text),  # the address that whoever brings the token has proved to be his
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("expires_at", Int, nullable=False, index=True),
-    _one_of("purpose", "password-reset", "email-verification"),
-    _one_of("kind", *KINDS),
-    sa.Index("ix_tickets_subject", "subject_id"),
-)
-
-mails = sa.Table(
-    "mails",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("kind", Text, nullable=False),
-    sa.Column("recipient", Text, nullable=False),
-    sa.Column("content", Text),  # encrypted JSON: it holds tokens. Gone once it is over, but in the sandbox
-    sa.Column("state", Text, nullable=False),
-    sa.Column("attempts", Int, nullable=False),
-    sa.Column("next_attempt_at", Int),
-    sa.Column("give_up_at", Int, nullable=False),
-    sa.Column("created_at", Int, nullable=False),
-    sa.Column("sent_at", Int),
-    sa.Column("last_error", Text),
-    _one_of("state", "asked", "waiting", "sent", "failed"),
-    sa.CheckConstraint("(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name="due_while_waiting"),
-    sa.Index("ix_mails_order", "created_at", "id"),
-)
-sa.Index(
-    "ix_mails_due",
-    mails.c.next_attempt_at,
-    postgresql_where=mails.c.next_attempt_at.is_not(None),
-    sqlite_where=mails.c.next_attempt_at.is_not(None),
-)
-
-login_failures = sa.Table(
-    "login_failures",
-    metadata,
-    sa.Column("id", Serial, primary_key=True),
-    sa.Column("key", Text, nullable=False),
-    sa.Column("at", Int, nullable=False),
-    sa.Index("ix_login_failures_key_at", "key", "at"),
-)
-
 signing_keys = sa.Table(
     "signing_keys",
     metadata,
@@ -205,7 +106,7 @@ games = sa.Table(
     sa.Column("listener_by", Text),
     sa.Column("listener_until", Int),
     sa.Column("conformance", Text),  # JSON of contract.ConformanceSummary: the newest report
-    _one_of("vetting", "draft", "in-review", "approved", "suspended"),
+    one_of("vetting", "draft", "in-review", "approved", "suspended"),
 )
 
 conformance_reports = sa.Table(
@@ -228,7 +129,7 @@ game_secrets = sa.Table(
     sa.Column("value", Text, nullable=False),  # client: SHA-256; webhook: encrypted
     sa.Column("created_at", Int, nullable=False),
     sa.Column("expires_at", Int),  # set by a rotation: the end of the overlap
-    _one_of("kind", "client", "webhook"),
+    one_of("kind", "client", "webhook"),
 )
 
 matches = sa.Table(
@@ -268,8 +169,8 @@ matches = sa.Table(
     sa.Column("outcome", Text),  # JSON: teams' scores, rankings, forfeits; players' scores; winnings
     sa.Column("abort_reason", Text),
     sa.Column("abort_detail", Text),
-    _one_of("status", "pending", "starting", "live", "finished", "aborted"),
-    _one_of("visibility", "private", "public"),
+    one_of("status", "pending", "starting", "live", "finished", "aborted"),
+    one_of("visibility", "private", "public"),
     sa.CheckConstraint("entry_fee >= 0", name="entry_fee_not_negative"),
     sa.CheckConstraint("escrow >= 0", name="escrow_not_negative"),
     sa.CheckConstraint("status NOT IN ('finished', 'aborted') OR escrow = 0", name="escrow_empty_when_over"),
@@ -300,7 +201,7 @@ seats = sa.Table(
     sa.Column("state", Text, nullable=False),
     sa.Column("position", Int, nullable=False),  # order of arrival in the match
     sa.Column("updated_at", Int, nullable=False),
-    _one_of("state", "invited", "joined", "confirmed", "declined", "left"),
+    one_of("state", "invited", "joined", "confirmed", "declined", "left"),
     sa.CheckConstraint("(state IN ('joined', 'confirmed')) = (slot IS NOT NULL)", name="slot_while_taken"),
     sa.UniqueConstraint("match_id", "position"),
     sa.Index("ix_seats_user", "user_id", "match_id"),
@@ -408,7 +309,7 @@ held_winnings = sa.Table(
     sa.Column("amount", Int, nullable=False),
     sa.Column("currency", Text, nullable=False),
     sa.Column("state", Text, nullable=False),
-    _one_of("state", "held", "released", "confiscated"),
+    one_of("state", "held", "released", "confiscated"),
     sa.Index("ix_held_winnings_user", "user_id"),
 )
 
@@ -422,7 +323,7 @@ payments = sa.Table(
     sa.Column("amount", Int, nullable=False),
     sa.Column("currency", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
-    _one_of("kind", "deposit", "withdrawal"),
+    one_of("kind", "deposit", "withdrawal"),
     sa.CheckConstraint("amount > 0", name="amount"),
 )
 
@@ -447,8 +348,8 @@ deliveries = sa.Table(
     sa.Column("created_at", Int, nullable=False),
     sa.Column("last_status", Int),
     sa.Column("last_error", Text),
-    _one_of("event", "match.started", "match.aborted", "test"),
-    _one_of("state", "waiting", "sending", "delivered", "failed"),
+    one_of("event", "match.started", "match.aborted", "test"),
+    one_of("state", "waiting", "sending", "delivered", "failed"),
     sa.CheckConstraint("(state = 'sending') = (lease_until IS NOT NULL)", name="lease_while_sending"),
     sa.Index("ix_deliveries_game", "game_id", "created_at", "id"),
     sa.Index("ix_deliveries_match", "match_id"),
@@ -542,7 +443,7 @@ calls = sa.Table(
     sa.Column("match_id", Text),
     sa.Column("code", Text),
     sa.Column("detail", Text),
-    _one_of("kind", "call", "delivery", "left-out"),
+    one_of("kind", "call", "delivery", "left-out"),
     sa.Index("ix_calls_game", "game_id", "tx_number", "id"),
     sqlite_autoincrement=True,
 )
@@ -556,7 +457,7 @@ events = sa.Table(
     sa.Column("match_id", Text),
     sa.Column("user_id", Text),  # set: for this player alone; else for everyone in the match
     sa.Column("at", Int, nullable=False),
-    _one_of("kind", "invitation", "match", "notification", "over", "wallet"),
+    one_of("kind", "invitation", "match", "notification", "over", "wallet"),
     sa.Index("ix_events_order", "tx_number", "seq"),
     sa.Index("ix_events_match", "match_id", "tx_number"),
     sqlite_autoincrement=True,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from oklp.storage.schema import Int, Serial, Text, metadata
-from oklp.storage.schema import _one_of as one_of
+from oklp.storage.schema_base import Int, Serial, Text, metadata, one_of
 
 followers = sa.Table(
     "followers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
+from base64 import b32encode
 from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from oklp.services import auth, faults
 from oklp.services.accounts import Draft
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook
+from oklp.services.factors import RECOVERY_CODES
 from oklp.services.faults import Armed
 from oklp.services.games import origins_of_browsers
 from oklp.services.vault import Vault
@@ -126,6 +128,17 @@ def context_behind(request: Asked) -> Context:
 
 def new_uuid() -> str:
     return str(uuid.uuid4())
+
+
+def new_totp_secret() -> str:
+    """160 random bits in base 32, as RFC 4226, section 4, recommends."""
+    return b32encode(secrets.token_bytes(20)).decode()
+
+
+def new_recovery_codes() -> list[str]:
+    """Ten codes of 80 random bits, in groups that people can read: `a3kd-…`."""
+    codes = [b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(RECOVERY_CODES)]
+    return ["-".join(code[at : at + 4] for at in range(0, len(code), 4)) for code in codes]
 
 
 def new_draft() -> Draft:

@@ -155,6 +155,9 @@ _OPEN = (
     "/password-resets",
     "/password-resets/confirm",
     "/email-verifications/confirm",
+    "/sessions/second-factor",
+    "/sessions/passkey",
+    "/sessions/passkey/options",
 )
 
 

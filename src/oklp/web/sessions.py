@@ -6,22 +6,28 @@ from fastapi import Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.errors import Unauthenticated, invalid
+from oklp.errors import InvariantBroken, SecondFactorRequired, Unauthenticated, invalid
 from oklp.observability import count, login_failures
 from oklp.services import accounts, auth, vault, views
-from oklp.services.auth import LogIn, Person
+from oklp.services.auth import LoggedIn, LogIn, Person
 from oklp.signing import hash_token
 from oklp.web.caller import address_of, bearer
 from oklp.web.context import Context, new_token, new_uuid
 
+NO_STORE = {"Cache-Control": "no-store"}
 USER_AGENT_CHARS = 200
 NEVER_MATCHES = vault.hash_password("no such person has this password")
 
 
 def attempt_of(request: Request, kind: str, username: str) -> LogIn:
     """Who says who he is, and from where."""
+    return LogIn(kind, username, address_of(request), user_agent_of(request))
+
+
+def user_agent_of(request: Request) -> str | None:
+    """What the caller's program says it is."""
     user_agent = request.headers.get("user-agent", "")[:USER_AGENT_CHARS]
-    return LogIn(kind, username, address_of(request), "".join(filter(str.isprintable, user_agent)) or None)
+    return "".join(filter(str.isprintable, user_agent)) or None
 
 
 async def prove_password(here: Context, request: Request, person: Person, password: str, field: str) -> None:
@@ -48,6 +54,20 @@ async def log_in_as(here: Context, request: Request, kind: str, body: contract.L
     if done.expires_at is None:
         count(login_failures)
         raise Unauthenticated(auth.LOGIN_REFUSED)
+    if done.methods:
+        raise SecondFactorRequired(
+            "The password is right. Complete the log-in with a second factor.",
+            pending_token=token,
+            methods=done.methods,
+            expires_in=here.settings.second_factor_seconds,
+        )
+    return session_of(here, token, done)
+
+
+def session_of(here: Context, token: str, done: LoggedIn) -> contract.Session:
+    """What whoever is logged in gets."""
+    if done.expires_at is None:
+        raise InvariantBroken("a session that was refused was to be given out")
     expires_in = here.settings.session_seconds
     return contract.Session(token=token, expires_in=expires_in, expires_at=views.when(done.expires_at))
 

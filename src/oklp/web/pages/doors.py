@@ -6,18 +6,21 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import OklpError, Unauthenticated
-from oklp.web.pages import forms
+from oklp.errors import Forbidden, OklpError, SecondFactorRequired, TooManyRequests, Unauthenticated
+from oklp.web import second_step
+from oklp.web.pages import forms, refusals
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import PLAYER, Realm, Visit, local_path
-from oklp.web.sessions import log_in_as
+from oklp.web.sessions import NO_STORE, log_in_as
 
 CARRIED = "_carried"
+METHODS = ("totp", "passkey", "recovery-code")
+SECRET = ("code", "recovery_code", "credential", "pending_token", "secret")
 MAX_CARRIED_CHARS = 20_000
 
 # Forms that are filled in again after a log-in in between: address of the form → what shows it.
@@ -40,7 +43,7 @@ async def before(visit: Visit) -> Response:
 
 
 def without_secrets(fields: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if "password" not in name}
+    return {name: value for name, value in fields.items() if not name.startswith(SECRET) and "password" not in name}
 
 
 async def _log_in_page(visit: Visit, form: Form, status: int = 200, /, **values: Any) -> Response:
@@ -58,18 +61,25 @@ async def log_in_page(visit: Visit) -> Response:
 async def log_in(visit: Visit) -> Response:
     """A session, and on to where somebody wanted to go; or the form that was waiting, filled in."""
     fields = visit.fields
-    after, carried = local_path(fields.get("next")) or "", fields.get(CARRIED, "")
     if not visit.trusted:  # an old page, or a browser that takes no cookies
         return await _again(visit, visit._("Your browser has to take cookies for you to log in. Try again."), 400)
     try:
         body = forms.model(contract.LogIn, {"username": fields.get("username"), "password": fields.get("password")})
         session = await log_in_as(visit.here, visit.request, visit.realm.kind, body)
+    except SecondFactorRequired as step:
+        return await _second_page(visit, Form(), pending_token=step.pending_token, methods=step.methods)
     except Unauthenticated:
         return await _again(visit, visit._("The name or the password is wrong."), 401)
     except OklpError as refusal:
         if refusal.status >= 500:
             raise
         return await _again(visit, forms.refused(visit, refusal).error or visit._("Give a name and a password."), 422)
+    return await enter(visit, session)
+
+
+async def enter(visit: Visit, session: contract.Session) -> Response:
+    """In, with a new session, and on."""
+    after, carried = local_path(visit.fields.get("next")) or "", visit.fields.get(CARRIED, "")
     await visit.begin_session(session.token, session.expires_in)
     resumed = _resumed(visit, carried)
     return await resumed if resumed is not None else go(visit, after or visit.realm.home)
@@ -79,6 +89,78 @@ async def _again(visit: Visit, error: str, status: int) -> Response:
     form = Form({"username": visit.fields.get("username", "")}, {}, error)
     after = local_path(visit.fields.get("next")) or ""
     return await _log_in_page(visit, form, status, next_path=after, carried=visit.fields.get(CARRIED, ""))
+
+
+# --- the second step, and passkeys -----------------------------------------------------------------------------------
+
+
+async def _second_page(visit: Visit, form: Form, status: int = 200, /, **values: Any) -> Response:
+    """`methods` are what may complete the log-in that `pending_token` stands for."""
+    after = local_path(visit.fields.get("next")) or ""
+    shown = {"next_path": after, "carried": visit.fields.get(CARRIED, "")} | values
+    return await show(visit, "second_step.html", status, form=form, **shown)
+
+
+async def second(visit: Visit) -> Response:
+    """The second step of a log-in, by one of three ways."""
+    fields = visit.fields
+    methods = [each for each in fields.get("methods", "").split() if each in METHODS]
+    pending_token = fields.get("pending_token", "")
+    if not visit.trusted:
+        return await _again(visit, visit._("Your browser has to take cookies for you to log in. Try again."), 400)
+    given = {
+        "code": fields.get("code", "").replace(" ", ""),
+        "recovery_code": fields.get("recovery_code", "").strip(),
+        "credential": _credential(fields),
+    }
+    try:
+        values = {"pending_token": pending_token} | {name: value for name, value in given.items() if value}
+        body = forms.model(contract.SecondFactor, values)
+        session = await second_step.finish(visit.here, visit.request, visit.realm.kind, body)
+    except Unauthenticated as refusal:
+        if refusal.token_refused:
+            return await _again(visit, visit._("That took too long, or was done already. Log in once more."), 401)
+        error, status = visit._("This is not right, or was used before."), 401
+    except OklpError as refusal:
+        if refusal.status >= 500:
+            raise
+        limited = isinstance(refusal, TooManyRequests)
+        error = refusals.sentence(visit, refusal) if limited else visit._("This is not right, or was used before.")
+        status = refusal.status
+    else:
+        return await enter(visit, session)
+    return await _second_page(visit, Form({}, {}, error), status, pending_token=pending_token, methods=methods)
+
+
+def _credential(fields: dict[str, str]) -> object:
+    """What the browser's authenticator said, as it came; None for nothing, or nothing that can be read."""
+    try:
+        return json.loads(fields.get("credential", "") or "null")
+    except (ValueError, RecursionError):
+        return None
+
+
+async def passkey_options(visit: Visit) -> Response:
+    """For the script of the log-in, and of its second step."""
+    if not visit.trusted:
+        raise Forbidden("The form is not from a page of this visitor's.")
+    pending_token = visit.fields.get("pending_token")
+    options = await second_step.log_in_options(visit.here, visit.request, visit.realm.kind, pending_token)
+    return JSONResponse(options, headers=NO_STORE)
+
+
+async def by_passkey(visit: Visit) -> Response:
+    """Log in by a passkey alone."""
+    try:
+        if not visit.trusted:
+            return await _again(visit, visit._("Your browser has to take cookies for you to log in. Try again."), 400)
+        body = forms.model(contract.PasskeyLogIn, {"credential": _credential(visit.fields)})
+        session = await second_step.by_passkey(visit.here, visit.request, visit.realm.kind, body.credential)
+    except OklpError as refusal:
+        if refusal.status >= 500:
+            raise
+        return await _again(visit, visit._("This passkey is not known here. Log in with your password."), 401)
+    return await enter(visit, session)
 
 
 def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
@@ -102,12 +184,16 @@ async def log_out(visit: Visit) -> Response:
 
 def doors(realm: Realm) -> list[Route]:
     """The log-in page of a surface and its log-out button, the ways back in, and everybody's own account."""
-    from oklp.web.pages import recovery, security
+    from oklp.web.pages import factors, recovery, security
 
     return [
         page(realm.log_in, log_in_page, open_to_all=True, realm=realm),
         page(realm.log_in, log_in, "POST", open_to_all=True, realm=realm),
+        page(f"{realm.log_in}/second-step", second, "POST", open_to_all=True, realm=realm),
+        page(f"{realm.log_in}/passkey", by_passkey, "POST", open_to_all=True, realm=realm),
+        page(f"{realm.log_in}/passkey-options", passkey_options, "POST", open_to_all=True, realm=realm),
         page(realm.log_out, log_out, "POST", realm=realm),
         *recovery.routes(realm),
         *security.routes(realm),
+        *factors.routes(realm),
     ]

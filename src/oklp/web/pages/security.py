@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import FieldError, OklpError, Unauthenticated
-from oklp.services import accounts, auth
+from oklp.services import accounts, auth, factors
 from oklp.signing import hash_token
 from oklp.web import sessions
 from oklp.web.caller import address_of
@@ -44,7 +44,7 @@ def device(user_agent: str | None) -> str:
     return ", ".join(filter(None, known))
 
 
-def _session(visit: Visit) -> str:
+def session_of(visit: Visit) -> str:
     if visit.session is None:
         raise Unauthenticated("Log in first.")
     return visit.session
@@ -58,12 +58,13 @@ async def show_security(visit: Visit, form: Form, status: int = 200) -> Response
     """`form` is the one that was sent: the names of its fields tell it from the others."""
     here, me = visit.here, visit.me
     contact = await here.db.read(accounts.contact, me.kind, me.id)
-    open_now = await here.db.read(auth.open_sessions, me.id, hash_token(_session(visit)), here.clock())
-    values = {"contact": contact, "sessions": open_now.sessions, "device": device}
+    open_now = await here.db.read(auth.open_sessions, me.id, hash_token(session_of(visit)), here.clock())
+    own = await here.db.read(factors.factors, me.id)
+    values = {"contact": contact, "sessions": open_now.sessions, "device": device, "own": own}
     return await show(visit, "security.html", status, form=form, **values)
 
 
-async def _refused(visit: Visit, refusal: OklpError, proof: str = "") -> Response:
+async def refused(visit: Visit, refusal: OklpError, proof: str = "") -> Response:
     """The page with what is wrong beside the fields. `proof` is the name that the field `password` has on it."""
     if refusal.status >= 500:
         raise refusal
@@ -82,9 +83,9 @@ async def change_password(visit: Visit) -> Response:
     try:
         body = forms.model(contract.PasswordChange, given)
         current, new = body.current_password, body.password
-        await sessions.change_password(visit.here, visit.request, visit.me, current, new, _session(visit))
+        await sessions.change_password(visit.here, visit.request, visit.me, current, new, session_of(visit))
     except OklpError as refusal:
-        return await _refused(visit, refusal, "new_password")
+        return await refused(visit, refusal, "new_password")
     return go(visit, visit.realm.security, visit._("The new password works. You are logged out everywhere else."))
 
 
@@ -97,7 +98,7 @@ async def change_email(visit: Visit) -> Response:
         made = (me.kind, me.id, body.email, address_of(visit.request), new_draft(), here.clock())
         await here.db.write(accounts.change_email, here.settings, here.vault, *made)
     except OklpError as refusal:
-        return await _refused(visit, refusal, "email_password")
+        return await refused(visit, refusal, "email_password")
     said = visit._("A mail with a link is on its way to %(email)s. The address is yours once you followed it.")
     return go(visit, visit.realm.security, said % {"email": body.email})
 
@@ -108,7 +109,7 @@ async def verify_again(visit: Visit) -> Response:
         made = (me.kind, me.id, address_of(visit.request), new_draft(), here.clock())
         await here.db.write(accounts.verify_again, here.settings, here.vault, *made)
     except OklpError as refusal:
-        return await _refused(visit, refusal)
+        return await refused(visit, refusal)
     return go(visit, visit.realm.security, visit._("A mail with a new link is on its way."))
 
 
@@ -119,7 +120,7 @@ async def end_session(visit: Visit) -> Response:
 
 
 async def end_others(visit: Visit) -> Response:
-    await visit.here.db.write(auth.end_other_sessions, visit.me.id, hash_token(_session(visit)))
+    await visit.here.db.write(auth.end_other_sessions, visit.me.id, hash_token(session_of(visit)))
     return go(visit, visit.realm.security, visit._("You are logged out everywhere else."))
 
 

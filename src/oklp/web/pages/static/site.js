@@ -3,6 +3,7 @@
 import { check } from "./checks.js";
 import "./dialogs.js";
 import { follow, poll } from "./live.js";
+import "./passkeys.js";
 
 const language = document.documentElement.lang;
 const dateStyle = matchMedia("(max-width: 46rem)").matches ? "short" : "medium";

@@ -1,0 +1,134 @@
+"""Who somebody is, in Chromium: back in by a mail's link, an authenticator app, a passkey of a (virtual) device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pyotp
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.test_site import PHONE, visitor
+from tests.browser.tile_rush import chromium
+from tests.harness import PASSWORD, PlayerClient, Server, serving
+from tests.web.test_account_api import NEW_PASSWORD, mail_to
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("platform")
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+def check(page: Page) -> None:
+    """Nothing that axe finds, and nothing wider than the window."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
+    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), page.url
+
+
+def first_step(page: Page, url: str, username: str, password: str = PASSWORD) -> None:
+    page.goto(f"{url}/log-in")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
+
+
+def open_factors(page: Page, url: str) -> None:
+    page.goto(f"{url}/security")
+    page.get_by_text("Add or remove").click()
+    page.locator("#factors").get_by_label("Your password").fill(PASSWORD)
+
+
+def test_back_in_by_the_link_of_a_mail(platform: Server, browser: Browser) -> None:
+    player = PlayerClient(platform.url)
+    email = player.must(200, "GET", "/me")["email"]
+    with visitor(browser, **PHONE) as somebody:
+        page = somebody.page
+        page.goto(f"{platform.url}/log-in")
+        page.get_by_role("link", name="Password forgotten?").click()
+        check(page)
+        page.get_by_label("Username or e-mail").fill(email)
+        page.get_by_role("button", name="Send the link").click()
+        expect(page.get_by_text("a mail is on its way")).to_be_visible()
+        check(page)
+        mail = mail_to(platform, email, "password-reset")
+        page.goto(next(word for word in mail["text"].split() if "/reset-password?token=" in word))
+        check(page)
+        page.get_by_label("New password").fill(NEW_PASSWORD)
+        page.get_by_role("button", name="Set the password").click()
+        expect(page.get_by_text("The new password works from now on.")).to_be_visible()
+        first_step(page, platform.url, player.username, NEW_PASSWORD)
+        page.wait_for_url("**/games")
+
+
+def test_an_authenticator_app_from_its_qr_code_to_the_second_step(platform: Server, browser: Browser) -> None:
+    player = PlayerClient(platform.url)
+    with visitor(browser, **PHONE) as somebody:
+        page = somebody.page
+        first_step(page, platform.url, player.username)
+        page.wait_for_url("**/games")
+        open_factors(page, platform.url)
+        check(page)
+        page.get_by_role("button", name="Set up an authenticator app").click()
+        expect(page.get_by_role("img", name="QR code")).to_be_visible()
+        check(page)
+        app = pyotp.TOTP(page.locator("code.secret").inner_text().replace(" ", ""))
+        # The code of the step before counts as well, and leaves this moment's for the log-in.
+        page.get_by_label("Code that the app shows now").fill(app.at(int(time.time()) - 30))
+        page.get_by_role("button", name="Use this app").click()
+        expect(page.locator(".codes li")).to_have_count(10)
+        check(page)
+        with page.expect_download() as downloading:
+            page.get_by_role("link", name="Download").click()
+        assert len(downloading.value.path().read_text().split()) == 10
+        page.get_by_role("link", name="I have kept them").click()
+        page.get_by_role("main").get_by_role("button", name="Log out", exact=True).last.click()
+        first_step(page, platform.url, player.username)
+        expect(page.get_by_role("heading", name="Second step")).to_be_visible()
+        check(page)
+        page.get_by_label("Code of your authenticator app").fill(app.now())
+        page.get_by_role("button", name="Log in").first.click()
+        page.wait_for_url("**/games")
+
+
+def test_a_passkey_is_made_and_logs_in_alone_and_as_a_second_step(platform: Server, browser: Browser) -> None:
+    player = PlayerClient(platform.url)
+    url = platform.url.replace("127.0.0.1", "localhost")  # browsers take no addresses for hosts of passkeys
+    with visitor(browser) as somebody:
+        page = somebody.page
+        device = page.context.new_cdp_session(page)
+        device.send("WebAuthn.enable")
+        about = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+        options = {**about, "isUserVerified": True, "automaticPresenceSimulation": True}
+        device.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        first_step(page, url, player.username)
+        page.wait_for_url("**/games")
+        open_factors(page, url)
+        page.get_by_label("Name of a new passkey").fill("my desk")
+        page.get_by_role("button", name="Add a passkey").click()
+        expect(page.locator(".codes li")).to_have_count(10)
+        page.get_by_role("link", name="I have kept them").click()
+        expect(page.locator("#factors")).to_contain_text("my desk")
+        check(page)
+        for after_the_password in (False, True):
+            page.get_by_role("main").get_by_role("button", name="Log out", exact=True).last.click()
+            if after_the_password:
+                first_step(page, url, player.username)
+                check(page)
+                page.get_by_role("button", name="Use a passkey").click()
+            else:
+                page.goto(f"{url}/log-in")
+                page.get_by_role("button", name="Log in by passkey").click()
+            page.wait_for_url("**/games")
+            page.goto(f"{url}/security")
+        expect(page.locator("#factors")).to_contain_text("last used")
