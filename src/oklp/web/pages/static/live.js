@@ -41,6 +41,7 @@ function looks(part) {
 function swap(fresh) {
   for (const old of document.querySelectorAll("[data-refresh]")) {
     const next = fresh.getElementById(old.id);
+    if (!next) old.remove(); // the page has no such part any more
     if (!next || looks(old) === looks(next)) continue;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
