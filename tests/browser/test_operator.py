@@ -77,6 +77,7 @@ def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
         expect(page.get_by_text("every fee is back")).to_be_visible()
         expect(page.get_by_text(HOSTILE)).to_be_visible()
         expect(page.get_by_role("cell", name="+5.00")).not_to_have_count(0)
+        expect(page.get_by_text("Refunded", exact=True)).to_have_count(2)
         expect(other.locator("#balance")).to_have_text("100.00\u00a0XTS", timeout=10_000)
         expect(other.get_by_text("onerror")).to_have_count(0)
         page.get_by_role("link", name=one.username).click()
