@@ -97,7 +97,7 @@ def test_an_authenticator_app_from_its_qr_code_to_the_second_step(platform: Serv
         expect(page.get_by_role("heading", name="Second step")).to_be_visible()
         check(page)
         page.get_by_label("Code of your authenticator app").fill(app.now())
-        page.get_by_role("button", name="Log in").first.click()
+        page.get_by_role("button", name="Log in", exact=True).click()
         page.wait_for_url("**/games")
 
 

@@ -46,7 +46,7 @@ def log_in(page: Page, url: str) -> None:
     page.goto(f"{url}/operator/log-in")
     page.get_by_label("Username").fill("olga")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("main").get_by_role("button", name="Log in").click()
+    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
     page.wait_for_url("**/operator")
 
 

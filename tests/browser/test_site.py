@@ -71,7 +71,7 @@ def log_in(page: Page, url: str, username: str) -> None:
     page.goto(f"{url}/log-in")
     page.get_by_label("Username").fill(username)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("main").get_by_role("button", name="Log in").click()
+    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
     page.wait_for_url("**/games")
 
 
@@ -164,7 +164,7 @@ def test_a_game_that_refuses_is_told_of_and_the_fee_is_back(platform: Server, br
             page.goto(f"{platform.url}/log-in?next=/matches/{match_id}")
             page.get_by_label("Benutzername").fill(two.username)
             page.get_by_label("Passwort").fill(PASSWORD)
-            page.get_by_role("main").get_by_role("button", name="Anmelden").click()
+            page.get_by_role("main").get_by_role("button", name="Anmelden", exact=True).click()
             page.get_by_role("button", name="Mitspielen").click()
             one.act(match_id, "confirm")
             page.get_by_role("button", name="Bestätigen und 5,00\u00a0XTS bezahlen").click()
@@ -196,7 +196,7 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         expect(page.get_by_text("your form comes back as you left it")).to_be_visible()
         page.get_by_label("Username").fill(player.username)
         page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("main").get_by_role("button", name="Log in").click()
+        page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
         expect(page.get_by_label("Entry fee for each player")).to_have_value("7.50")
         expect(page.get_by_label("Invite")).to_have_value(friend.username)
         expect(page.get_by_label("Public")).to_be_checked()
