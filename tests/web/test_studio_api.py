@@ -367,7 +367,9 @@ def test_deliveries_by_pages(served: Server) -> None:
             break
         params["cursor"] = page["next_cursor"]
     # Those of one millisecond are in the order of their ids.
-    expected = sorted(sent, key=lambda each: (each["created_at"], each["delivery_id"]), reverse=True)
+    expected = sorted(
+        sent, key=lambda each: (datetime.fromisoformat(each["created_at"]), each["delivery_id"]), reverse=True
+    )
     assert seen == [each["delivery_id"] for each in expected]
     assert must(served.studio.get(path, params={"state": "delivered"}))["deliveries"] == []
     assert fields(served.studio.get(path, params={"state": "lost"})) == {"state"}
