@@ -1,0 +1,185 @@
+"""The API of operators: vetting, players, money, ledger, audit, health (B4)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from oklp.contract.games import ParticipantResult, TeamResult
+from oklp.contract.players import Balance, Match, Profile
+from oklp.contract.shared import Reason, Wire
+from oklp.contract.studios import Delivery, StudioGame
+
+
+class OperatorGame(StudioGame):
+    """A game as operators see it: `studio` is the name."""
+
+    studio: str
+
+
+class OperatorGamePage(Wire):
+    games: list[OperatorGame]
+    next_cursor: str | None = None
+
+
+class OperatorProfile(Wire):
+    operator_id: str
+    username: str
+    email: str
+    email_verified: bool
+
+
+class OperatorReason(Wire):
+    reason: Reason
+
+
+class VettingDecision(Wire):
+    decision: Literal["approve", "refuse", "suspend"]
+    reason: Reason
+
+
+class PlayerAction(Wire):
+    action: Literal["suspend", "reinstate", "verify"]
+    reason: Reason
+
+
+class HeldDecision(Wire):
+    """What happens to winnings held for a suspended player: paid to the player, or kept among the platform's fees."""
+
+    decision: Literal["release", "confiscate"]
+    reason: Reason
+
+
+class HeldWinning(Wire):
+    match_id: str
+    amount: int
+    currency: str
+    state: Literal["held", "released", "confiscated"]
+
+
+class OperatorPlayer(Profile):
+    balances: list[Balance]
+    held_winnings: list[HeldWinning]
+    status_reason: str | None = None
+
+
+class OperatorPlayerPage(Wire):
+    players: list[Profile]
+    next_cursor: str | None = None
+
+
+class SettleRequest(Wire):
+    """A result that an operator sets in the game's place: ranking and forfeits, as in A7."""
+
+    reason: Reason
+    participants: Annotated[list[ParticipantResult], Field(max_length=128)] = []
+    teams: Annotated[list[TeamResult], Field(min_length=1, max_length=16)]
+
+
+class RefusedResult(Wire):
+    received_at: datetime
+    reason: str
+    body: Any
+
+
+class RefusedResults(Wire):
+    results: list[RefusedResult]
+
+
+class LedgerPosting(Wire):
+    set_id: str
+    account: str
+    amount: int
+    currency: str
+    created_at: datetime
+
+
+class AuditEntry(Wire):
+    entry_id: str
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str | None
+    detail: Any
+
+
+class AuditPage(Wire):
+    entries: list[AuditEntry]
+    next_cursor: str | None = None
+
+
+class OperatorMatch(Match):
+    postings: list[LedgerPosting]
+    deliveries: list[Delivery]
+    refused_results: list[RefusedResult]
+    audit: list[AuditEntry]
+
+
+class OperatorMatchPage(Wire):
+    matches: list[Match]
+    next_cursor: str | None = None
+
+
+class BookFault(Wire):
+    check: str
+    row: str
+    detail: str
+
+
+class BookTotals(Wire):
+    """Sums over the ledger in one currency, minor units."""
+
+    currency: str
+    players: int
+    escrow: int
+    held: int
+    platform_fees: int
+    studios: int
+    clearing: int
+
+
+class Books(Wire):
+    clean: bool
+    postings: int
+    posting_sets: int
+    matches: int
+    totals: list[BookTotals]
+    faults: list[BookFault]
+
+
+MailState = Literal["waiting", "sent", "failed"]
+
+
+class Mail(Wire):
+    """A mail of the outbox. What it says is shown in the sandbox alone, since there are links in it that log in."""
+
+    mail_id: str
+    kind: str
+    recipient: str
+    state: MailState
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    sent_at: datetime | None
+    last_error: str | None
+    subject: str | None
+    text: str | None
+
+
+class MailPage(Wire):
+    mails: list[Mail]
+    next_cursor: str | None = None
+
+
+class Health(Wire):
+    database: str
+    schema_current: bool
+    sandbox: bool
+    write_queue: int
+    read_queue: int
+    deliveries_waiting: int
+    deliveries_failed: int
+    matches_overdue: int
