@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
+from time import sleep
 from typing import Any, Literal, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -43,12 +44,15 @@ def signing_key(name: str) -> SigningKey:
 
 @dataclass(frozen=True)
 class Reply:
-    """`body` is sent as JSON unless it is bytes. With `close` the connection is dropped without an answer."""
+    """`body` is sent as JSON unless it is bytes. With `close` the connection is dropped without an answer, with `drops`
+    the answer's headers come in so many of them, of a byte each, a hundredth of a second apart.
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     close: bool = False
+    drops: int = 0
     wait_for: Event | None = None
 
 
@@ -129,6 +133,13 @@ class Platform:
                     return
                 content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
                 self.send_response(reply.status)
+                if reply.drops:
+                    self.flush_headers()
+                    self.wfile.write(b"x-drops: ")
+                    for _ in range(reply.drops):
+                        sleep(0.01)
+                        self.wfile.write(b".")
+                    self.wfile.write(b"\r\n")
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(content)))

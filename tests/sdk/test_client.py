@@ -621,6 +621,16 @@ def test_an_answer_that_comes_in_drops_is_not_waited_for(platform: Platform, mak
     assert body.taken < 500
 
 
+@pytest.mark.parametrize("path", [TOKEN_PATH, INFO_PATH])
+def test_headers_that_come_in_drops_are_not_waited_for(platform: Platform, make_driver: MakeDriver, path: str) -> None:
+    """On a connection that is new, and on one that served the call before."""
+    body = {"access_token": "token-1", "expires_in": 300, "token_type": "Bearer", **TOKEN_INFO}
+    platform.always(path, Reply(body=body, drops=200))
+    driver = make_driver(retry=ONCE, timeout_seconds=0.1)
+    with pytest.raises(UnreachableError, match=r"not complete after 0\.3 s"):
+        driver.call("token_info", "match-token")
+
+
 def test_a_token_that_no_header_can_hold_is_refused(platform: Platform, driver: Driver) -> None:
     platform.always(TOKEN_PATH, Reply(body={"access_token": "t\u00f6ken", "expires_in": 300, "token_type": "Bearer"}))
     with pytest.raises(UnexpectedAnswerError):

@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Barrier, Event
 from typing import Any
 
@@ -471,6 +471,17 @@ def test_without_keys_nothing_is_believed_and_soon_it_is_tried_again(
     platform.always(JWKS_PATH, jwks("first"))
     receiver.time.now += 1
     assert type(receiver.take(delivery)) is MatchStarted
+
+
+def test_keys_that_come_in_drops_are_not_waited_for(
+    platform: Platform, kind: Kind, time: FakeTime, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oklp.sdk.webhooks._FETCH_LONGEST_SECONDS", 0.1)
+    platform.always(JWKS_PATH, replace(jwks("first"), drops=100))
+    receiver = Receiver(kind, platform.config(client_secret=None, webhook_secret=SECRET), time)
+    with pytest.raises(Unavailable):
+        receiver.take(delivery)
+    receiver.close()
 
 
 def test_a_short_failure_of_the_platform_is_bridged(platform: Platform, receiver: Receiver, delivery: Delivery) -> None:

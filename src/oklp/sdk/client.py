@@ -24,7 +24,13 @@ from oklp.contract import FinishAnswer, GameMatch, GameMatchPage, GameMatchStatu
 from oklp.sdk.config import ConfigSource, load_config
 from oklp.sdk.errors import SdkError, UnexpectedAnswerError
 from oklp.sdk.requests import Call, Calls, Exchange, Participants, RetryPolicy, TokenCache, exchange
-from oklp.sdk.transport import AsyncSingleFlight, AsyncTransport, SingleFlight, SyncTransport
+from oklp.sdk.transport import (
+    TIMEOUTS_FOR_AN_ATTEMPT,
+    AsyncSingleFlight,
+    AsyncTransport,
+    SingleFlight,
+    SyncTransport,
+)
 
 T = TypeVar("T")
 
@@ -68,7 +74,7 @@ class Client(_Core):
     """The blocking client. Threads may share one. Close it, or use it as a context manager.
 
     `config` is a path, a dict, a `DeveloperConfig`, or None for the environment (see `load_config`). `timeout_seconds`
-    bounds connecting, each read and each write of one attempt, and three times that the body of an answer. `transport`,
+    bounds connecting, each read and each write of one attempt, and three times that the whole of it. `transport`,
     `clock` (seconds that never go back), `sleep` and `chance` (0 up to 1) can be replaced in tests. Raises ConfigError.
 
     Every method raises SdkError: see `oklp.sdk.errors` for the tree.
@@ -86,7 +92,12 @@ class Client(_Core):
         chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(config, retry, clock, chance)
-        self._transport = SyncTransport(timeout_seconds=timeout_seconds, transport=transport, sleep=sleep)
+        self._transport = SyncTransport(
+            timeout_seconds=timeout_seconds,
+            longest_seconds=TIMEOUTS_FOR_AN_ATTEMPT * timeout_seconds,
+            transport=transport,
+            sleep=sleep,
+        )
         self._renewal: SingleFlight[str] = SingleFlight()
         self._renewal_ahead: SingleFlight[str] = SingleFlight()
 
@@ -191,7 +202,12 @@ class AsyncClient(_Core):
         chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(config, retry, clock, chance)
-        self._transport = AsyncTransport(timeout_seconds=timeout_seconds, transport=transport, sleep=sleep)
+        self._transport = AsyncTransport(
+            timeout_seconds=timeout_seconds,
+            longest_seconds=TIMEOUTS_FOR_AN_ATTEMPT * timeout_seconds,
+            transport=transport,
+            sleep=sleep,
+        )
         self._renewal: AsyncSingleFlight[str] = AsyncSingleFlight()
         self._renewal_ahead: AsyncSingleFlight[None] = AsyncSingleFlight()
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -26,21 +26,31 @@ _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepa
 # A page of matches, the longest answer of the contract, is far below it. More is read from nobody: what is cut off is
 # not of the contract any more, and refused as such.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-# Each read has the time-out to itself, so an answer that comes in drops would start it anew with each. Counted from
-# where the answer begins: to wait for a connection, beside a thousand other calls, is no fault of the platform's.
-_TIMEOUTS_FOR_AN_ANSWER = 3
+# Each read has the time-out to itself, so headers or a body that come in drops would start it anew with each. The whole
+# of one attempt has so many time-outs, of which waiting for a connection, beside a thousand other calls, takes one at
+# most.
+TIMEOUTS_FOR_AN_ATTEMPT = 3
 # What went wrong is in the request itself; sending it again would change nothing.
 _HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 
 
 class SyncTransport:
-    """Runs exchanges in the calling thread. Threads may share it."""
+    """Runs exchanges in the calling thread. Threads may share it.
+
+    `timeout_seconds` is for each step of an attempt, `longest_seconds` for the whole of it.
+    """
 
     def __init__(
-        self, *, timeout_seconds: float, transport: httpx.BaseTransport | None, sleep: Callable[[float], None]
+        self,
+        *,
+        timeout_seconds: float,
+        longest_seconds: float,
+        transport: httpx.BaseTransport | None,
+        sleep: Callable[[float], None],
     ) -> None:
         self._http = httpx.Client(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
-        self._longest_seconds = _TIMEOUTS_FOR_AN_ANSWER * timeout_seconds
+        self._longest_seconds = longest_seconds
+        self._ends = _Ends(longest_seconds)
         self._sleep = sleep
 
     def run(self, exchange: Exchange[T], authorize: Callable[[str | None], str] | None = None) -> T:
@@ -67,32 +77,78 @@ class SyncTransport:
     def _send(self, step: Send) -> Answer | NoAnswer:
         if self._http.is_closed:
             raise SdkError("the client is closed")
+        self._ends.begin()
         try:
-            with self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response:
-                until, body = time.monotonic() + self._longest_seconds, bytearray()
+            with self._http.stream(
+                step.method,
+                step.url,
+                headers=dict(step.headers),
+                content=step.content,
+                extensions={"trace": self._ends.on_step},
+            ) as response:
+                body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         break
-                    if time.monotonic() > until:
-                        raise httpx.ReadTimeout(_too_slow(self._longest_seconds))
+                    self._ends.left_seconds()
                 return _answer(response, body)
         except httpx.RequestError as error:
             return _no_answer(error)
 
 
+class _Ends:
+    """When the attempt that this thread makes is to end at the latest.
+
+    httpx bounds each read of a blocking client and not their sum, and has the headers read before it lets go of the
+    answer. What it does have is a hook that is given each new connection; from then on that one's reads end in time,
+    whichever thread's attempt it serves.
+    """
+
+    def __init__(self, longest_seconds: float) -> None:
+        self._longest_seconds = longest_seconds
+        self._thread = local()
+
+    def begin(self) -> None:
+        self._thread.until = time.monotonic() + self._longest_seconds
+
+    def left_seconds(self) -> float:
+        """More than none. Raises httpx.ReadTimeout when there are none left."""
+        left: float = self._thread.until - time.monotonic()
+        if left <= 0:
+            raise httpx.ReadTimeout(_too_slow(self._longest_seconds))
+        return left
+
+    def on_step(self, name: str, info: Mapping[str, Any]) -> None:
+        """The hook `trace`: https://www.encode.io/httpcore/extensions/#trace"""
+        if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = info["return_value"]
+            read = stream.read
+
+            def read_in_time(max_bytes: int, timeout: float | None = None) -> Any:
+                left = self.left_seconds()
+                try:
+                    return read(max_bytes, left if timeout is None else min(timeout, left))
+                except Exception:
+                    self.left_seconds()
+                    raise
+
+            stream.read = read_in_time
+
+
 class AsyncTransport:
-    """Runs exchanges on an asyncio event loop, always the same one."""
+    """As `SyncTransport`, on an asyncio event loop, always the same one."""
 
     def __init__(
         self,
         *,
         timeout_seconds: float,
+        longest_seconds: float,
         transport: httpx.AsyncBaseTransport | None,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._http = httpx.AsyncClient(timeout=_timeout(timeout_seconds), limits=_LIMITS, transport=transport)
-        self._longest_seconds = _TIMEOUTS_FOR_AN_ANSWER * timeout_seconds
+        self._longest_seconds = longest_seconds
         self._sleep = sleep
 
     async def run(self, exchange: Exchange[T], authorize: Callable[[str | None], Awaitable[str]] | None = None) -> T:
@@ -120,15 +176,15 @@ class AsyncTransport:
         if self._http.is_closed:
             raise SdkError("the client is closed")
         try:
-            async with self._http.stream(
-                step.method, step.url, headers=dict(step.headers), content=step.content
-            ) as response:
+            async with (
+                asyncio.timeout(self._longest_seconds),
+                self._http.stream(step.method, step.url, headers=dict(step.headers), content=step.content) as response,
+            ):
                 body = bytearray()
-                async with asyncio.timeout(self._longest_seconds):
-                    async for chunk in response.aiter_bytes():
-                        body += chunk
-                        if len(body) > MAX_ANSWER_BYTES:
-                            break
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        break
                 return _answer(response, body)
         except httpx.RequestError as error:
             return _no_answer(error)

@@ -62,6 +62,8 @@ REFETCH_INTERVAL_SECONDS: Final = 5.0
 _FIRST_FETCH_INTERVAL_SECONDS: Final = 1.0
 # The platform waits 10 seconds for the answer to its PUT, and fetching keys is a part of that.
 _FETCH_TIMEOUT_SECONDS: Final = 2.5
+# The JWK Set and, from an issuer without one, the realm document: both in that time, however slowly they come.
+_FETCH_LONGEST_SECONDS: Final = 4.0
 _FETCH_RETRY: Final = RetryPolicy(attempts=3, first_wait_seconds=0.1, budget_seconds=2.0)
 # Where there are keys already, fetching them anew is not worth more than one attempt.
 _REFRESH: Final = RetryPolicy(attempts=1)
@@ -309,7 +311,12 @@ class WebhookVerifier(_Core):
         chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(config, tolerance_seconds, clock, chance)
-        self._transport = SyncTransport(timeout_seconds=_FETCH_TIMEOUT_SECONDS, transport=transport, sleep=sleep)
+        self._transport = SyncTransport(
+            timeout_seconds=_FETCH_TIMEOUT_SECONDS,
+            longest_seconds=_FETCH_LONGEST_SECONDS,
+            transport=transport,
+            sleep=sleep,
+        )
         self._flight: SingleFlight[VerifyingKeys] = SingleFlight()
 
     def __enter__(self) -> WebhookVerifier:
@@ -391,7 +398,12 @@ class AsyncWebhookVerifier(_Core):
         chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(config, tolerance_seconds, clock, chance)
-        self._transport = AsyncTransport(timeout_seconds=_FETCH_TIMEOUT_SECONDS, transport=transport, sleep=sleep)
+        self._transport = AsyncTransport(
+            timeout_seconds=_FETCH_TIMEOUT_SECONDS,
+            longest_seconds=_FETCH_LONGEST_SECONDS,
+            transport=transport,
+            sleep=sleep,
+        )
         self._flight: AsyncSingleFlight[VerifyingKeys] = AsyncSingleFlight()
 
     async def __aenter__(self) -> AsyncWebhookVerifier:
