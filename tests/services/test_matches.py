@@ -16,7 +16,7 @@ from oklp.errors import (
     NotFound,
     WrongState,
 )
-from oklp.services import launch, ledger, matches, players
+from oklp.services import launch, ledger, matches, players, statement
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
@@ -289,7 +289,7 @@ def test_leaving_gives_the_fee_back_and_coming_back_pays_again(world: World) -> 
     world.join(bob, match.match_id)
     world.confirm(bob, match.match_id)
     assert world.wallet(bob) == (600, 400)
-    page, _ = world.run(ledger.entries, bob.user_id, None, 50)
+    page, _ = world.run(statement.entries, bob.user_id, statement.ALL, None, 50)
     assert [(entry.kind, entry.amount) for entry in page.entries] == [
         ("hold", -400),
         ("refund", 400),
@@ -573,8 +573,8 @@ def test_deposits_and_withdrawals(world: World) -> None:
     assert world.house("clearing:sandbox") == 0
     with refused(InsufficientFunds):
         world.withdraw(ann, 1)
-    page, more = world.run(ledger.entries, ann.user_id, None, 2)
-    rest, end = world.run(ledger.entries, ann.user_id, more, 2)
+    page, more = world.run(statement.entries, ann.user_id, statement.ALL, None, 2)
+    rest, end = world.run(statement.entries, ann.user_id, statement.ALL, more, 2)
     assert [entry.amount for entry in page.entries + rest.entries] == [-750, 50, 700]
     assert end is None
 

@@ -11,7 +11,7 @@ import pytest
 from oklp import contract
 from oklp.domain.matches import STATUSES
 from oklp.errors import Forbidden, InvalidRequest, MatchStarting, NotFound, OklpError, WrongState
-from oklp.services import housekeeping, launch, ledger, matches, players, results
+from oklp.services import housekeeping, launch, ledger, matches, players, results, statement
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
@@ -184,7 +184,7 @@ def test_the_winner_is_paid_and_the_fee_is_shared(world: World) -> None:
     assert after.winnings == [contract.Winning(user_id=ann.user_id, amount=600)]
     assert [(team.ranking, team.forfeit) for team in after.teams] == [(1, False), (2, False)]
     assert [team.members[0].score for team in after.teams] == [300, 100]
-    page, _ = world.run(ledger.entries, ann.user_id, None, 1)
+    page, _ = world.run(statement.entries, ann.user_id, statement.ALL, None, 1)
     assert [(entry.kind, entry.amount, entry.match_id) for entry in page.entries] == [("settle", 600, match.match_id)]
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import time
+from datetime import UTC, datetime
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -82,3 +87,56 @@ def test_notifications_are_counted_in_the_frame_listed_and_read(served: Server) 
     assert bea.must(200, "GET", "/notifications")["unread"] == 0
     assert ada.must(200, "GET", "/notifications")["notifications"] == []
     assert bea.call("POST", "/notifications/read", {"upto": "all"}).status_code in (400, 422)
+
+
+def test_a_statement_is_filtered_and_exported_as_it_is_shown(
+    served: Server, played: tuple[str, PlayerClient, PlayerClient]
+) -> None:
+    _, winner, _ = played
+    site = logged_in(served, winner)
+    match_id = next(each["match_id"] for each in winner.must(200, "GET", "/wallet/entries")["entries"])
+    table = re.compile(r"<tbody>.*?</tbody>", re.DOTALL)
+    shown = table.findall(site.get("/wallet?kind=winnings").text)[0]
+    assert "+9.00" in shown
+    assert "104.00" in shown, "the balance after it"
+    assert "Deposit" not in shown
+    by_link = site.get("/wallet", params={"match": f"{served.url}/matches/{match_id}?code=x"}).text
+    assert table.findall(by_link)[0].count("<tr>") == 2
+    assert f"/wallet/statement.csv?match={quote_plus(f'{served.url}/matches/{match_id}?code=x')}" in by_link
+
+    def rows(**wanted: str) -> list[list[str]]:
+        answer = site.get("/wallet/statement.csv", params=wanted)
+        assert answer.headers["Content-Type"].startswith("text/csv")
+        head, *rest = csv.reader(io.StringIO(answer.text))
+        assert head[2:4] == ["kind", "match"]
+        return [[row[2], row[4], row[6]] for row in rest]
+
+    everything = [["settle", "900", "10400"], ["hold", "-500", "9500"], ["deposit", "10000", "10000"]]
+    assert rows() == everything
+    assert rows(kind="fees", match=match_id) == everything[1:2]
+    today = datetime.now(UTC).date().isoformat()
+    assert rows(**{"from": "2020-01-01", "to": today}) == everything
+    assert rows(**{"from": "2999-01-01"}) == []
+    api = winner.must(200, "GET", f"/wallet/entries?kind=hold&kind=settle&match_id={match_id}&limit=1")
+    assert [each["balance"] for each in api["entries"]] == [10_400]
+    assert api["next_cursor"]
+    assert [each["kind"] for each in winner.must(200, "GET", "/wallet/payments")["payments"]] == ["deposit"]
+    payments = site.get("/wallet?show=payments").text
+    assert "Done" in payments
+    assert "100.00" in payments
+
+
+def test_a_filter_that_makes_no_sense_says_so_beside_the_field(served: Server) -> None:
+    player = PlayerClient(served.url)
+    site = logged_in(served, player)
+    told = site.get("/wallet?kind=none&from=yesterday&to=2026-02-30&match=<b>").text
+    assert told.count("This is not a date.") == 2
+    assert "its number of 24 digits" in told
+    assert "&lt;b&gt;" in told
+    assert "+100.00" in told, "what made sense is shown all the same"
+    nothing = site.get("/wallet?kind=winnings").text
+    assert "Nothing fits" in nothing
+    for query, field in (("kind=none", "kind"), ("since=yesterday", "since"), ("match_id=1", "match_id")):
+        answer = player.call("GET", f"/wallet/entries?{query}")
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["field"].split(".")[0] == field

@@ -242,13 +242,17 @@ class Wallet(Wire):
     balances: list[Balance]
 
 
+EntryKind = Literal["deposit", "withdrawal", "grant", "hold", "refund", "settle", "held"]
+
+
 class WalletEntry(Wire):
-    """One posting on the player's account; `amount` is signed, minor units."""
+    """One posting on the player's account; `amount` is signed, minor units, and `balance` what there was after it."""
 
     entry_id: str
-    kind: str
+    kind: EntryKind
     amount: int
     currency: str
+    balance: int
     match_id: str | None = None
     created_at: datetime
 
@@ -272,3 +276,19 @@ class PaymentAnswer(Wire):
     currency: str
     status: Literal["completed"]
     balance: int
+
+
+class PaymentRecord(Wire):
+    """A deposit or a withdrawal that was made."""
+
+    payment_id: str
+    kind: Literal["deposit", "withdrawal"]
+    amount: int
+    currency: str
+    status: Literal["completed"] = "completed"
+    created_at: datetime
+
+
+class PaymentPage(Wire):
+    payments: list[PaymentRecord]
+    next_cursor: str | None = None

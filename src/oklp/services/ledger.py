@@ -66,28 +66,6 @@ def wallet(tx: Tx, user_id: str, currency: str) -> contract.Wallet:
     )
 
 
-def entries(
-    tx: Tx, user_id: str, cursor: tuple[int, int] | None, limit: int
-) -> tuple[contract.WalletEntryPage, tuple[int, int] | None]:
-    """Statement of a player, newest first, and the cursor (tx_number, seq) of what follows."""
-    rows = store.entries_of(tx, books.player_account(user_id), cursor, limit + 1)
-    shown = rows[:limit]
-    page = contract.WalletEntryPage(
-        entries=[
-            contract.WalletEntry(
-                entry_id=str(row.seq),
-                kind=books.kind_of(row.set_id),
-                amount=row.amount,
-                currency=row.currency,
-                match_id=books.match_of(row.set_id),
-                created_at=views.when(row.at),
-            )
-            for row in shown
-        ]
-    )
-    return page, (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
-
-
 def account_page(
     tx: Tx, account: str, cursor: tuple[int, int] | None, limit: int
 ) -> tuple[list[contract.LedgerPosting], tuple[int, int] | None]:
@@ -126,6 +104,27 @@ def withdraw(
     provider = settings.payment_provider
     post(tx, [books.withdrawal(payment_id, user_id, request.amount, request.currency, provider)], now)
     return _paid(tx, "withdrawal", provider, user_id, payment_id, request, balance, now)
+
+
+def payments(
+    tx: Tx, user_id: str, before: tuple[int, str] | None, limit: int
+) -> tuple[contract.PaymentPage, tuple[int, str] | None]:
+    """A player's deposits and withdrawals, newest first, and the cursor (created_at, id) of what follows."""
+    rows = store.payments_of(tx, user_id, before, limit + 1)
+    shown = rows[:limit]
+    page = contract.PaymentPage(
+        payments=[
+            contract.PaymentRecord(
+                payment_id=row.id,
+                kind=row.kind,
+                amount=row.amount,
+                currency=row.currency,
+                created_at=views.when(row.created_at),
+            )
+            for row in shown
+        ]
+    )
+    return page, (shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
 
 
 def grant(tx: Tx, grant_id: str, user_id: str, amount: int, currency: str, now: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from oklp.domain.ledger import held_purpose
+from oklp.domain.ledger import held_purpose, player_account
 from oklp.storage import schema, sets
 from oklp.storage.engine import horizon
 from oklp.storage.tx import Row, Tx
@@ -77,15 +77,59 @@ def balances_of(tx: Tx, user_id: str) -> Sequence[Row]:
 
 
 def in_escrow(tx: Tx, user_id: str) -> dict[str, int]:
-    """What the player has paid into matches that are not over, by currency."""
-    s, m = schema.seats, schema.matches
-    rows = tx.rows(
-        sa.select(m.c.currency, sa.func.sum(m.c.entry_fee))
-        .join(s, s.c.match_id == m.c.id)
-        .where(s.c.user_id == user_id, s.c.state == "confirmed", m.c.status.in_(["pending", "starting", "live"]))
-        .group_by(m.c.currency)
-    )
-    return {row[0]: int(row[1]) for row in rows}
+    """What the player has paid into matches that are not over, by currency.
+
+    Every page shows a balance, and somebody may have had a hundred thousand seats: only those are looked at that are
+    in matches from the oldest open one on. Ids follow time, and even if they did not, none would be left out.
+    """
+    return {row[0]: int(row[1]) for row in tx.rows(IN_ESCROW, {"user_id": user_id})}
+
+
+# The states stand in the text, so that both databases know the index on open matches to be meant.
+IN_ESCROW = sa.text("""
+    SELECT m.currency, sum(m.entry_fee) FROM seats s JOIN matches m ON m.id = s.match_id
+    WHERE s.user_id = :user_id AND s.state = 'confirmed' AND m.status IN ('pending', 'starting', 'live')
+        AND s.match_id >= (SELECT min(id) FROM matches WHERE status IN ('pending', 'starting', 'live'))
+    GROUP BY m.currency
+""")
+
+
+def statement(tx: Tx, user_id: str, before: tuple[int, int] | None, limit: int) -> Sequence[Row]:
+    """Postings of a player, newest first, from before the place (tx_number, seq).
+
+    `balance` of the first one in a currency is what there was after it: today's balance, less what came since. It is
+    of the same statement, so that nothing is posted between the two.
+    """
+    p, b = schema.postings, schema.balances
+    mine = p.c.account == player_account(user_id)
+    balance: sa.ColumnElement[int] = b.c.balance
+    source: sa.FromClause = p.join(b, sa.and_(b.c.user_id == user_id, b.c.currency == p.c.currency))
+    wanted = [mine]
+    if before is not None:
+        place, at = sa.tuple_(p.c.tx_number, p.c.seq), sa.tuple_(*map(sa.literal, before))
+        newer = (
+            sa.select(p.c.currency, sa.func.sum(p.c.amount).label("moved"))
+            .where(mine, place >= at)
+            .group_by(p.c.currency)
+            .cte("newer")
+        )
+        source = source.outerjoin(newer, newer.c.currency == p.c.currency)
+        balance = b.c.balance - sa.func.coalesce(newer.c.moved, 0)
+        wanted.append(place < at)
+    statement = sa.select(p, balance.label("balance")).select_from(source).where(*wanted)
+    return tx.rows(statement.order_by(p.c.tx_number.desc(), p.c.seq.desc()).limit(limit))
+
+
+def seats_of(tx: Tx, user_id: str, match_id: str) -> list[str]:
+    """Every seat that a player has ever had in a match."""
+    s = schema.seats
+    return [row[0] for row in tx.rows(sa.select(s.c.id).where(s.c.user_id == user_id, s.c.match_id == match_id))]
+
+
+def places_of(tx: Tx, account: str, set_ids: Sequence[str]) -> Sequence[Row]:
+    """(tx_number, seq) of an account's postings in these sets."""
+    p = schema.postings
+    return tx.rows(sa.select(p.c.tx_number, p.c.seq).where(p.c.set_id.in_(set_ids), p.c.account == account))
 
 
 def entries_of(tx: Tx, account: str, before: tuple[int, int] | None, limit: int) -> Sequence[Row]:
@@ -108,6 +152,15 @@ def postings_of_match(tx: Tx, match_id: str) -> Sequence[Row]:
 
 def insert_payment(tx: Tx, **values: Any) -> None:
     tx.execute(schema.payments.insert(), values)
+
+
+def payments_of(tx: Tx, user_id: str, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
+    """Newest first, from before (created_at, id)."""
+    y = schema.payments
+    statement = sa.select(y).where(y.c.user_id == user_id)
+    if before is not None:
+        statement = statement.where(sa.tuple_(y.c.created_at, y.c.id) < sa.tuple_(*map(sa.literal, before)))
+    return tx.rows(statement.order_by(y.c.created_at.desc(), y.c.id.desc()).limit(limit))
 
 
 # --- accounts without a balance row -----------------------------------------------------------------------------------

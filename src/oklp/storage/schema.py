@@ -177,6 +177,13 @@ matches = sa.Table(
     sa.Index("ix_matches_game", "game_id", "created_at", "id"),
     sa.Index("ix_matches_status", "status", "created_at", "id"),
 )
+# The oldest of those that are not over: before it, nobody has money in escrow.
+sa.Index(
+    "ix_matches_open",
+    matches.c.id,
+    postgresql_where=matches.c.status.in_(["pending", "starting", "live"]),
+    sqlite_where=matches.c.status.in_(["pending", "starting", "live"]),
+)
 sa.Index(
     "ix_matches_starts_by",
     matches.c.starts_by,
@@ -317,7 +324,7 @@ payments = sa.Table(
     "payments",
     metadata,
     sa.Column("id", Text, primary_key=True),
-    sa.Column("user_id", Text, nullable=False, index=True),
+    sa.Column("user_id", Text, nullable=False),
     sa.Column("kind", Text, nullable=False),
     sa.Column("provider", Text, nullable=False, index=True),
     sa.Column("amount", Int, nullable=False),
@@ -325,6 +332,7 @@ payments = sa.Table(
     sa.Column("created_at", Int, nullable=False),
     one_of("kind", "deposit", "withdrawal"),
     sa.CheckConstraint("amount > 0", name="amount"),
+    sa.Index("ix_payments_user", "user_id", "created_at", "id"),
 )
 
 deliveries = sa.Table(

@@ -6,8 +6,10 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
@@ -198,6 +200,11 @@ def from_cursor(cursor: str | None, *kinds: type[int] | type[str]) -> tuple[Any,
     except (ValueError, binascii.Error):
         raise invalid("cursor", "is not a cursor from an earlier page") from None
     return values
+
+
+def milliseconds(at: datetime | None) -> int | None:
+    """A time as it was given → since the epoch."""
+    return None if at is None else math.floor(at.timestamp() * 1000)
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------

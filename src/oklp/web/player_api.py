@@ -6,11 +6,24 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import AwareDatetime
 from starlette.responses import Response, StreamingResponse
 
 from oklp import contract
 from oklp.errors import invalid
-from oklp.services import accounts, games, launch, ledger, matches, notices, players, records, starting, vault
+from oklp.services import (
+    accounts,
+    games,
+    launch,
+    ledger,
+    matches,
+    notices,
+    players,
+    records,
+    starting,
+    statement,
+    vault,
+)
 from oklp.services.launch import LaunchJob
 from oklp.services.live import Position
 from oklp.services.starting import Confirm
@@ -24,6 +37,7 @@ from oklp.web.caller import (
     bearer,
     claim_of,
     from_cursor,
+    milliseconds,
     once,
     to_cursor,
 )
@@ -208,11 +222,32 @@ async def wallet(here: Here, caller: AsPlayer) -> contract.Wallet:
 
 @router.get("/wallet/entries", response_model=contract.WalletEntryPage)
 async def wallet_entries(
-    here: Here, caller: AsPlayer, cursor: Cursor = None, limit: Limit = 50
+    here: Here,
+    caller: AsPlayer,
+    kind: Annotated[list[contract.EntryKind] | None, Query(max_length=7, description="Of these kinds alone.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Posted then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Posted before then.")] = None,
+    match_id: Annotated[contract.MatchId | None, Query(description="Of this match alone.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> contract.WalletEntryPage:
-    """The statement: every posting on the player's account, newest first."""
+    """The statement: postings on the player's account, newest first, each with the balance after it.
+
+    Filtered, a page may hold fewer than `limit`, even none, and have a `next_cursor`: the end is where there is none.
+    """
     before = from_cursor(cursor, int, int)
-    page, more = await here.db.read(ledger.entries, caller.user_id, before, limit)
+    wanted = statement.Wanted(frozenset(kind or ()), milliseconds(since), milliseconds(until), match_id)
+    place = statement.Place(*before) if before is not None else None
+    page, more = await here.db.read(statement.entries, caller.user_id, wanted, place, limit)
+    return page.model_copy(update={"next_cursor": to_cursor(*more)}) if more is not None else page
+
+
+@router.get("/wallet/payments", response_model=contract.PaymentPage)
+async def wallet_payments(
+    here: Here, caller: AsPlayer, cursor: Cursor = None, limit: Limit = 50
+) -> contract.PaymentPage:
+    """Deposits and withdrawals, newest first."""
+    page, more = await here.db.read(ledger.payments, caller.user_id, from_cursor(cursor, int, str), limit)
     return page.model_copy(update={"next_cursor": to_cursor(*more)}) if more is not None else page
 
 

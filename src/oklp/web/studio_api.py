@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -14,7 +13,7 @@ from oklp import contract
 from oklp.errors import invalid
 from oklp.services import accounts, conformance, faults, figures, games, matches, studios, vault, webhooks
 from oklp.services.studios import Member
-from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, to_cursor
+from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, milliseconds, to_cursor
 from oklp.web.context import Context, new_draft, new_token, new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
@@ -47,10 +46,6 @@ async def _owner(member: AsViewer) -> Member:
 
 AsDeveloper = Annotated[Member, Depends(_developer)]
 AsOwner = Annotated[Member, Depends(_owner)]
-
-
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else math.floor(at.timestamp() * 1000)
 
 
 def _with_secrets(thing: contract.RegisteredGame | contract.DeveloperConfig) -> Response:
@@ -299,7 +294,7 @@ async def list_deliveries(
     limit: Limit = 50,
 ) -> contract.DeliveryPage:
     """What the game was told, newest first."""
-    chosen = webhooks.Chosen(game_id, state, event, match_id, _ms(since), _ms(until))
+    chosen = webhooks.Chosen(game_id, state, event, match_id, milliseconds(since), milliseconds(until))
     found, more = await here.db.read(
         studios.of_game, member.studio_id, game_id, webhooks.page, chosen, from_cursor(cursor, int, str), limit
     )

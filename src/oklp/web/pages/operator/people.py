@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import OklpError
-from oklp.services import ledger, operators, players
 from oklp.services import matches as match_service
+from oklp.services import operators, players, statement
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
@@ -42,7 +42,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     found = await here.db.read(players.operator_player, here.settings, user_id)
     before = from_cursor(visit.argument("cursor"), int, str) if visit.request.method == "GET" else None
     matches, more = await here.db.read(match_service.list_for_player, user_id, None, "mine", before, LISTED)
-    entries, _ = await here.db.read(ledger.entries, user_id, None, LISTED)
+    entries, _ = await here.db.read(statement.entries, user_id, statement.ALL, None, LISTED)
     audit, _ = await here.db.read(operators.audit_log, f"player:{user_id}", None, LISTED)
     return await show(
         visit,
