@@ -116,6 +116,7 @@ _ADVICE = {
     "second-factor-required": "Complete the log-in: `POST …/sessions/second-factor` with `pending_token` and one of "
     "`methods`.",
     "forbidden": "Use an account that may do this. Trying again changes nothing.",
+    "role-missing": "Ask an operator whose role may do it; `detail` names the roles ([the console](console.md)).",
     "method-not-allowed": "Use a method that the address takes; `/openapi.json` lists them.",
     "not-found": "Check the id. What is not the caller's to see is also answered so.",
     "conflict": "Read the thing again and decide anew. Trying again unchanged changes nothing.",

@@ -225,9 +225,9 @@ class Server:
         return self.new_operator()
 
     def new_operator(self, *options: str) -> httpx.Client:
-        """Another one. `options` are further ones of the command."""
+        """Another one. `options` are further ones of the command; it is an admin unless they say otherwise."""
         name = f"operator-{os.getpid()}-{next(_numbers)}-{self.port}"
-        self.cli("operator", "create", "--username", name, "--password", PASSWORD, *options)
+        self.cli("operator", "create", "--username", name, "--password", PASSWORD, "--role", "admin", *options)
         return self._logged_in("operator", name)
 
     def _logged_in(self, kind: str, username: str, *, sign_up: bool = False) -> httpx.Client:

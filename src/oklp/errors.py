@@ -8,6 +8,7 @@
     ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
     │   └── SecondFactorRequired 401  second-factor-required  the password is right, and not enough
     ├── Forbidden             403  forbidden             known, and not allowed
+    │   └── RoleMissing       403  role-missing          an operator whose role may not do this
     ├── NotFound              404  not-found             or not the caller's to know of
     ├── MethodNotAllowed      405  method-not-allowed
     ├── Conflict              409  conflict              the state does not allow it
@@ -118,6 +119,10 @@ class SecondFactorRequired(Unauthenticated):
 
 class Forbidden(OklpError):
     code, status, title = "forbidden", 403, "Not allowed"
+
+
+class RoleMissing(Forbidden):
+    code, title = "role-missing", "The role may not do this"
 
 
 class NotFound(OklpError):

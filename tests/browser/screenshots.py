@@ -106,6 +106,8 @@ def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_
         "books": "/books",
         "audit": "/audit",
         "health": "/health",
+        "team": "/team",
+        "teammate": f"/team/{server.operator.get('/me').json()['operator_id']}",
     }
     return [
         Scene("operator-log-in", "/operator/log-in"),

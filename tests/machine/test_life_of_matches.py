@@ -19,12 +19,14 @@ from oklp import contract
 from oklp.errors import InsufficientFunds, InvalidRequest, NotFound, WrongState
 from oklp.services import idempotency, launch, ledger, operators
 from oklp.services.launch import LaunchJob, TokenQuestion
+from oklp.services.staff import Operator
 from oklp.services.webhooks import Reply
 from oklp.signing import hash_token
 from tests.machine.life import NO_REPLY_YET, REPLIES, Life
 from tests.machine.model import TAKEN, Player, Refusals
 from tests.services.world import DAY, OK, SECOND, XTS, World, answered, check_books
 
+OPERATOR = Operator("operator-1", "1", "admin")
 PEOPLE = 5
 FEES = (0, 1, 7, 333, 500, 500)
 SHARES = (None, None, [10_000], [6_000, 4_000], [5_000, 3_000, 2_000], [3_334, 3_333, 3_333])
@@ -337,7 +339,7 @@ class Playing(Life):
         """And where the start is on the wire, its answer may come right behind."""
         match = self._match(back, aim, "starting" if self._sending() else "live")
         request = contract.OperatorReason(reason="because")
-        arguments = (self.world.settings, "operator:1", match.match_id, request, self.world.now)
+        arguments = (self.world.settings, OPERATOR, match.match_id, request, self.world.now)
         if self._ask({WrongState} if match.over else set(), self.world.run, operators.abort, *arguments):
             self.model.abort(match, "operator", self.world.now)
             self._look(OK)
@@ -353,7 +355,7 @@ class Playing(Life):
             self._skew(teams)
         results = [contract.TeamResult(id=team, score=0, ranking=rank, forfeit=out) for team, rank, out in teams]
         request = contract.SettleRequest(reason="because", teams=results)
-        arguments = ("operator:1", match.match_id, request, self.world.now)
+        arguments = (OPERATOR, match.match_id, request, self.world.now)
         if self._ask(self.model.may_settle(match, teams), self.world.run, operators.settle, *arguments):
             self.model.settle(match, teams)
 
@@ -368,7 +370,7 @@ class Playing(Life):
             decisions.append(("confiscate" if release else "release", {WrongState}))
         for decision, refusals in decisions:
             request = contract.HeldDecision(decision=decision, reason="because")
-            arguments = ("operator:1", user_id, match_id, request, self.world.now)
+            arguments = (OPERATOR, user_id, match_id, request, self.world.now)
             self._ask(refusals, self.world.run, operators.decide_held, *arguments)
         if release:
             self.model.player(user_id).balance += amount

@@ -5,7 +5,10 @@ from __future__ import annotations
 from oklp import contract
 from oklp.errors import WrongState
 from oklp.services import books, console, ledger, operators
+from oklp.services.staff import Operator
 from tests.services.world import HOUR, MINUTE, XTS, World, refused
+
+OLGA = Operator("olga-id", "olga", "admin")
 
 
 def test_the_overview_counts_what_is_open_and_the_last_day(world: World) -> None:
@@ -50,9 +53,9 @@ def test_a_match_shows_all_its_postings_and_those_of_what_was_held(world: World)
         for team in match.teams
     ]
     request = contract.SettleRequest.model_validate({"reason": "told so", "teams": teams})
-    world.run(operators.settle, "operator:olga", match.match_id, request, world.now)
+    world.run(operators.settle, OLGA, match.match_id, request, world.now)
     decision = contract.HeldDecision(decision="release", reason="proved")
-    world.run(operators.decide_held, "operator:olga", one.user_id, match.match_id, decision, world.now)
+    world.run(operators.decide_held, OLGA, one.user_id, match.match_id, decision, world.now)
     postings = world.run(operators.match, match.match_id).postings
     assert sum(each.amount for each in postings) == 0
     assert [each.amount for each in postings if each.account == f"player:{one.user_id}"] == [-500, 900]
@@ -62,14 +65,14 @@ def test_a_match_shows_all_its_postings_and_those_of_what_was_held(world: World)
 
 def test_one_verification_of_the_books_at_a_time(world: World) -> None:
     def begin(run_id: str) -> None:
-        world.run(console.begin_books, "operator:olga", run_id, world.now, 10 * MINUTE)
+        world.run(console.begin_books, OLGA, run_id, world.now, 10 * MINUTE)
 
     assert world.run(console.last_books) is None
     begin("first")
     with refused(WrongState):
         begin("second")
     proved = world.db.run_report(books.verify)
-    world.run(console.end_books, "operator:olga", "first", proved, world.now)
+    world.run(console.end_books, OLGA, "first", proved, world.now)
     run = world.run(console.last_books)
     assert run is not None
     assert run.books == proved

@@ -27,10 +27,11 @@ from tests.web.staff import await_delivery, log_in
 ANONYMOUS, PLAYER, OTHER_PLAYER = "anonymous", "player", "other player"
 GAME, OTHER_GAME = "game", "other game"
 OWNER, DEVELOPER, VIEWER, OTHER_STUDIO = "owner", "developer", "viewer", "other studio"
-OPERATOR = "operator"
-KINDS = {PLAYER: "player", OTHER_PLAYER: "player", OPERATOR: "operator"}
+SUPPORT, FINANCE, ADMIN = "support", "finance", "admin"
+STAFF = (SUPPORT, FINANCE, ADMIN)
+KINDS = {PLAYER: "player", OTHER_PLAYER: "player"} | dict.fromkeys(STAFF, "operator")
 KINDS |= dict.fromkeys((OWNER, DEVELOPER, VIEWER, OTHER_STUDIO), "studio")
-CALLERS = (ANONYMOUS, PLAYER, OTHER_PLAYER, GAME, OTHER_GAME, OWNER, DEVELOPER, VIEWER, OTHER_STUDIO, OPERATOR)
+CALLERS = (ANONYMOUS, PLAYER, OTHER_PLAYER, GAME, OTHER_GAME, OWNER, DEVELOPER, VIEWER, OTHER_STUDIO, *STAFF)
 
 REASON = {"reason": "the matrix wants it"}
 REPORT = {
@@ -103,12 +104,15 @@ class World:
             DEVELOPER: self._colleague("developer"),
             VIEWER: self._colleague("viewer"),
             OTHER_STUDIO: self.other_studio,
-            OPERATOR: self.operator,
+            SUPPORT: served.new_operator("--role", "support"),
+            FINANCE: served.new_operator("--role", "finance"),
+            ADMIN: self.operator,
         }
         self.tokens = {caller: str(client.headers["Authorization"]) for caller, client in clients.items()}
         self.usernames = {
             caller: str(self._me(kind, self.tokens[caller])["username"]) for caller, kind in KINDS.items()
         }
+        self.support_id = str(self._me("operator", self.tokens[SUPPORT])["operator_id"])
         self.http = httpx.Client(base_url=served.url, timeout=30)
 
     # --- people ---
@@ -135,6 +139,12 @@ class World:
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    def new_operator(self) -> str:
+        """The id of another operator, who is support."""
+        me = self.served.new_operator("--role", "support").get("/me")
+        assert me.status_code == 200, me.text
+        return str(me.json()["operator_id"])
 
     # --- things ---
 
@@ -280,8 +290,9 @@ def studio(ok: int, make: Callable[[World], Call] = _nothing, *, least: str = VI
     return _row(ok, make, may, {**_NO_SESSION, OTHER_STUDIO: others}, 403)
 
 
-def operators(ok: int, make: Callable[[World], Call] = _nothing) -> Row:
-    return _row(ok, make, (OPERATOR,), _NO_SESSION, 403)
+def operators(ok: int, make: Callable[[World], Call] = _nothing, *, roles: tuple[str, ...] = STAFF) -> Row:
+    """For operators of these roles."""
+    return _row(ok, make, roles, _NO_SESSION, 403)
 
 
 def _of_match(thing: Callable[[World], str], body: object = None) -> Callable[[World], Call]:
@@ -551,29 +562,42 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     **_account(_STUDIO, OWNER, studio),
     # Operators.
-    **_account(_OPERATOR, OPERATOR, operators),
-    ("POST", f"{_OPERATOR}/sessions"): everyone(201, _credentials(OPERATOR)),
+    **_account(_OPERATOR, ADMIN, operators),
+    ("POST", f"{_OPERATOR}/sessions"): everyone(201, _credentials(ADMIN)),
     ("DELETE", f"{_OPERATOR}/sessions/current"): operators(204, _log_out),
     ("GET", f"{_OPERATOR}/me"): operators(200),
+    ("GET", f"{_OPERATOR}/operators"): operators(200),
+    ("GET", f"{_OPERATOR}/operators/{{operator_id}}"): operators(
+        200, lambda world: Call({"operator_id": world.support_id})
+    ),
+    ("POST", f"{_OPERATOR}/operators/{{operator_id}}"): operators(
+        200,
+        lambda world: Call(
+            {"operator_id": world.new_operator()}, {"action": "change-role", "role": "finance", **REASON}
+        ),
+        roles=(ADMIN,),
+    ),
     ("GET", f"{_OPERATOR}/games"): operators(200),
     ("GET", f"{_OPERATOR}/games/{{game_id}}"): operators(200, _known_game),
     ("GET", f"{_OPERATOR}/games/{{game_id}}/conformance-reports"): operators(200, _known_game),
     ("GET", f"{_OPERATOR}/games/{{game_id}}/conformance-reports/{{report_id}}"): operators(200, _of_report),
-    ("POST", f"{_OPERATOR}/games/{{game_id}}/vetting"): operators(200, _of_game({"decision": "suspend", **REASON})),
+    ("POST", f"{_OPERATOR}/games/{{game_id}}/vetting"): operators(
+        200, _of_game({"decision": "suspend", **REASON}), roles=(ADMIN,)
+    ),
     ("GET", f"{_OPERATOR}/players"): operators(200),
     ("GET", _ANY_PLAYER): operators(200, lambda world: Call({"user_id": world.player.user_id})),
-    ("POST", _ANY_PLAYER): operators(200, _suspension),
-    ("POST", f"{_ANY_PLAYER}/held-winnings/{{match_id}}"): operators(200, _held),
+    ("POST", _ANY_PLAYER): operators(200, _suspension, roles=(SUPPORT, ADMIN)),
+    ("POST", f"{_ANY_PLAYER}/held-winnings/{{match_id}}"): operators(200, _held, roles=(FINANCE, ADMIN)),
     ("GET", f"{_OPERATOR}/matches"): operators(200),
     ("GET", _ANY_MATCH): operators(200, _of_match(World.open_match)),
     ("GET", f"{_ANY_MATCH}/refused-results"): operators(200, _of_match(World.open_match)),
-    ("POST", f"{_ANY_MATCH}/settle"): operators(200, _settlement),
-    ("POST", f"{_ANY_MATCH}/abort"): operators(200, _of_match(World.open_match, REASON)),
+    ("POST", f"{_ANY_MATCH}/settle"): operators(200, _settlement, roles=(FINANCE, ADMIN)),
+    ("POST", f"{_ANY_MATCH}/abort"): operators(200, _of_match(World.open_match, REASON), roles=(FINANCE, ADMIN)),
     ("GET", f"{_OPERATOR}/deliveries"): operators(200),
     ("GET", f"{_OPERATOR}/deliveries/{{delivery_id}}"): operators(200, _of_delivery),
     ("GET", f"{_OPERATOR}/audit"): operators(200),
     ("GET", f"{_OPERATOR}/mails"): operators(200),
-    ("GET", f"{_OPERATOR}/books"): operators(200),
+    ("GET", f"{_OPERATOR}/books"): operators(200, roles=(FINANCE, ADMIN)),
     ("GET", f"{_OPERATOR}/health"): operators(200),
 }
 

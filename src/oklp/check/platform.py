@@ -225,7 +225,9 @@ class Platform:
             return self._operator
 
     async def _make_operator(self) -> None:
-        command = oklp_command("operator", "create", "--username", NAME, "--password", self._password)
+        command = oklp_command(
+            "operator", "create", "--username", NAME, "--password", self._password, "--role", "finance"
+        )
         child = await start("command", command, self.folder / "operator.log", self.environment())
         try:
             if await child.wait(START_SECONDS) != 0:

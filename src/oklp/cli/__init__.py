@@ -13,7 +13,7 @@ from oklp import __version__
 try:
     import typer
 
-    from oklp.cli import faults, kit, registering, server, simulation, studio
+    from oklp.cli import faults, kit, operators, registering, server, simulation, studio
 except ModuleNotFoundError as missing:
     if sys.argv[1:2] == ["new-game"]:  # what a game server with a bare install can do with
         from oklp.new_game import bare
@@ -74,7 +74,11 @@ _player.command("create")(registering.player_create)
 _studio = _group("studio", "Studios.")
 _studio.command("create")(registering.studio_create)
 _operator = _group("operator", "Operators.")
-_operator.command("create")(registering.operator_create)
+_operator.command("create")(operators.create)
+_operator.command("list")(operators.list_operators)
+_operator.command("role")(operators.change_role)
+_operator.command("suspend")(operators.suspend)
+_operator.command("reinstate")(operators.reinstate)
 _deliveries = _group("deliveries", "What games were told.")
 _deliveries.command("list")(studio.deliveries_list)
 _deliveries.command("show")(studio.deliveries_show)

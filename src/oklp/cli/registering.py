@@ -1,4 +1,4 @@
-"""Games and people, made on the database itself: `game`, `player`, `studio`, `operator`."""
+"""Games and people, made on the database itself: `game`, `player`, `studio`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oklp.cli.house import (
     vault_of,
 )
 from oklp.opening import wall_clock
-from oklp.services import games, operators, players, studios
+from oklp.services import games, players, studios
 from oklp.services.vault import hash_password
 from oklp.storage.engine import Tx
 
@@ -125,18 +125,3 @@ def studio_create(
             return studios.profile(tx, member_id).name
 
         say(f"{username} is an owner of {db.run(create)}.")
-
-
-def operator_create(
-    username: Annotated[str, typer.Option(help="3 to 32 of A-Z a-z 0-9 _ -")],
-    password: Annotated[str, typer.Option(help="8 to 256 characters.", prompt=True, hide_input=True)],
-    email: Annotated[str, typer.Option(help="Where a forgotten password is asked for.")] = "",
-    database_url: DatabaseUrl = "",
-    sandbox: Sandbox = False,
-) -> None:
-    """Make an operator, who can log in to the operator API."""
-    with opened(database_url, sandbox=sandbox) as (_, db):
-        made = contract.NewOperator(username=username, password=password, email=email or None)
-        hashed = hash_password(made.password)
-        db.run(operators.create, str(uuid.uuid4()), made.username, hashed, wall_clock(), made.email or "")
-        say(f"{username} is an operator.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from oklp.contract.games import ParticipantResult, TeamResult
 from oklp.contract.players import Balance, Match, Profile
@@ -24,15 +24,45 @@ class OperatorGamePage(Wire):
     next_cursor: str | None = None
 
 
+OperatorRole = Literal["support", "finance", "admin"]
+
+
 class OperatorProfile(Wire):
     operator_id: str
     username: str
     email: str
     email_verified: bool
+    role: OperatorRole
+
+
+class OperatorAccount(OperatorProfile):
+    """An operator as the others see him. Without a `second_factor` his password alone lets him in."""
+
+    status: Literal["active", "suspended"]
+    second_factor: bool
+    created_at: datetime
+
+
+class OperatorAccounts(Wire):
+    operators: list[OperatorAccount]
 
 
 class OperatorReason(Wire):
     reason: Reason
+
+
+class OperatorAction(Wire):
+    """What an admin decides about an operator; `change-role` comes with the `role`."""
+
+    action: Literal["change-role", "suspend", "reinstate"]
+    role: OperatorRole | None = None
+    reason: Reason
+
+    @model_validator(mode="after")
+    def _role_where_it_counts(self) -> OperatorAction:
+        if (self.role is not None) != (self.action == "change-role"):
+            raise ValueError("change-role needs a role, and nothing else has one")
+        return self
 
 
 class VettingDecision(Wire):

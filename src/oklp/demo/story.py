@@ -108,7 +108,8 @@ class Story:
     async def _make_operator(self) -> None:
         name = self._operator.name
         status, _, errors = await self._stage.oklp(
-            "operator", "create", "--username", name, "--password", PASSWORD, "--database-url", self._stage.database_url
+            *("operator", "create", "--username", name, "--password", PASSWORD, "--role", "admin"),
+            *("--database-url", self._stage.database_url),
         )
         if status != 0:
             raise DemoError(f"oklp operator create ended with status {status}:", errors.splitlines())

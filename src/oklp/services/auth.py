@@ -219,7 +219,14 @@ def begin_login(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> Credent
     """What the password must match. Raises TooManyRequests after too many failures, which costs the guesser no hash."""
     check_failures(tx, settings, attempt, now)
     person = players.person_by_name(tx, attempt.kind, attempt.username.lower())
-    return Credentials(person.id, person.password_hash) if person is not None else Credentials(None, None)
+    if person is None or _is_shut_out(attempt.kind, person):
+        return Credentials(None, None)
+    return Credentials(person.id, person.password_hash)
+
+
+def _is_shut_out(kind: str, row: Row) -> bool:
+    """Operators who are suspended do not get in; players who are get at their money."""
+    return kind == "operator" and row.status == "suspended"
 
 
 def check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> None:
@@ -292,7 +299,10 @@ def fail(tx: Tx, attempt: LogIn, now: int) -> None:
 
 
 def open_session(tx: Tx, settings: Settings, attempt: LogIn, subject_id: str, token: str, now: int) -> LoggedIn:
-    """All steps of a log-in are done."""
+    """All steps of a log-in are done. Raises Unauthenticated for whoever was shut out meanwhile."""
+    person = players.person(tx, attempt.kind, subject_id)
+    if person is None or _is_shut_out(attempt.kind, person):
+        raise Unauthenticated(LOGIN_REFUSED)
     for key in attempt.keys:
         players.clear_failures(tx, key)
     expires_at = now + settings.session_seconds * 1000
@@ -333,7 +343,7 @@ class SessionQuestion(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Who is logged in. `studio_id` and `role` for members, `status` for players."""
+    """Who is logged in. `studio_id` for members, `role` for members and operators, `status` for players and these."""
 
     kind: str
     id: str
@@ -349,7 +359,7 @@ def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError
     outcomes: list[Person | OklpError] = []
     for job in jobs:
         row = rows.get(job.token_hash)
-        if row is None or row.expires_at <= job.now or row.username is None:
+        if row is None or row.expires_at <= job.now or row.username is None or _is_shut_out(row.kind, row):
             outcomes.append(Unauthenticated("The session is unknown or has expired.", token_refused=True))
         else:
             outcomes.append(Person(row.kind, row.subject_id, row.username, row.status, row.studio_id, row.role))

@@ -10,6 +10,7 @@ from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import WrongState
 from oklp.services import matches, operators, views
+from oklp.services.staff import Operator
 from oklp.storage import events
 from oklp.storage import games as game_store
 from oklp.storage import matches as match_store
@@ -134,17 +135,18 @@ class BooksRun(NamedTuple):
     books: contract.Books | None
 
 
-def begin_books(tx: Tx, actor: str, run_id: str, now: int, still_ms: int) -> None:
+def begin_books(tx: Tx, who: Operator, run_id: str, now: int, still_ms: int) -> None:
     """Note that a verification begins. Raises WrongState while another, begun less than `still_ms` ago, goes on."""
+    who.need("books.verify")
     last = last_books(tx)
     if last is not None and last.ended is None and last.begun.at > views.when(now - still_ms):
         raise WrongState("The books are being verified already.")
-    _note(tx, actor, BEGUN, json.dumps({"run_id": run_id}), now)
+    _note(tx, who.actor, BEGUN, json.dumps({"run_id": run_id}), now)
 
 
-def end_books(tx: Tx, actor: str, run_id: str, books: contract.Books, now: int) -> None:
+def end_books(tx: Tx, who: Operator, run_id: str, books: contract.Books, now: int) -> None:
     kept = books.model_copy(update={"faults": books.faults[:KEPT_FAULTS]})
-    _note(tx, actor, ENDED, json.dumps({"run_id": run_id, "books": kept.model_dump(mode="json")}), now)
+    _note(tx, who.actor, ENDED, json.dumps({"run_id": run_id, "books": kept.model_dump(mode="json")}), now)
 
 
 def last_books(tx: Tx) -> BooksRun | None:

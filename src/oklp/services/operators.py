@@ -1,7 +1,8 @@
 """What operators do and see (contract section B4).
 
-Every action needs a reason, and its line in the audit log is written in the action's own transaction: none without the
-other. Players are told what happened to their match, not the reason, which may be about somebody else.
+Every action needs a role that may do it (`domain.roles`) and a reason, and its line in the audit log is written in the
+action's own transaction: none without the other. Players are told what happened to their match, not the reason, which
+may be about somebody else.
 """
 
 from __future__ import annotations
@@ -13,51 +14,19 @@ from typing import Any, NamedTuple
 from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import NotFound, WrongState
-from oklp.services import games, ledger, matches, players, results, views, webhooks
-from oklp.services.players import taken
+from oklp.services import books, games, ledger, matches, players, results, views, webhooks
+from oklp.services.staff import Operator
 from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import games as game_store
 from oklp.storage import ledger as ledger_store
 from oklp.storage import matches as match_store
-from oklp.storage import players as player_store
 from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 ABORTED_BY_OPERATOR = "operator"
 LISTED_WITH_A_MATCH = 200
-
-
-# --- operators themselves --------------------------------------------------------------------------------------------
-
-
-def create(tx: Tx, operator_id: str, username: str, password_hash: str, now: int, email: str = "") -> None:
-    """An operator made by the command line, whose word for the address is good. Raises NameTaken."""
-    if player_store.person_by_name(tx, "operator", username.lower()) is not None:
-        raise taken("username", "is taken")
-    with tx.refusing(taken("username", "was taken a moment ago")):
-        player_store.insert_person(
-            tx,
-            "operator",
-            id=operator_id,
-            username=username,
-            username_key=username.lower(),
-            email=email,
-            email_verified_at=now if email else None,
-            password_hash=password_hash,
-            created_at=now,
-        )
-    _audit(tx, games.COMMAND_LINE, "operator.create", f"operator:{operator_id}", None, {"username": username}, now)
-
-
-def profile(tx: Tx, operator_id: str) -> contract.OperatorProfile:
-    row = player_store.person(tx, "operator", operator_id)
-    if row is None:
-        raise NotFound("There is no such operator.")
-    return contract.OperatorProfile(
-        operator_id=row.id, username=row.username, email=row.email, email_verified=row.email_verified_at is not None
-    )
 
 
 # --- games -----------------------------------------------------------------------------------------------------------
@@ -81,9 +50,10 @@ def _game(row: Row) -> contract.OperatorGame:
 
 
 def vet(
-    tx: Tx, settings: Settings, actor: str, game_id: str, request: contract.VettingDecision, now: int
+    tx: Tx, settings: Settings, who: Operator, game_id: str, request: contract.VettingDecision, now: int
 ) -> contract.OperatorGame:
-    games.vet(tx, settings, actor, game_id, request, now)
+    who.need("game.vet")
+    games.vet(tx, settings, who.actor, game_id, request, now)
     return game(tx, game_id)
 
 
@@ -91,19 +61,21 @@ def vet(
 
 
 def act_on_player(
-    tx: Tx, settings: Settings, actor: str, user_id: str, request: contract.PlayerAction, now: int
+    tx: Tx, settings: Settings, who: Operator, user_id: str, request: contract.PlayerAction, now: int
 ) -> contract.OperatorPlayer:
-    players.act(tx, settings, actor, user_id, request, now)
+    who.need(f"player.{request.action}")
+    players.act(tx, settings, who.actor, user_id, request, now)
     return players.operator_player(tx, settings, user_id)
 
 
 def decide_held(
-    tx: Tx, actor: str, user_id: str, match_id: str, request: contract.HeldDecision, now: int
+    tx: Tx, who: Operator, user_id: str, match_id: str, request: contract.HeldDecision, now: int
 ) -> contract.HeldWinning:
     """Winnings that were held while a player was suspended go to the player, or stay with the platform.
 
     Raises NotFound when nothing was held there, WrongState once it is decided.
     """
+    who.need(f"held-winnings.{request.decision}")
     held = next((row for row in ledger_store.held_of(tx, user_id) if row.match_id == match_id), None)
     if held is None:
         raise NotFound("Nothing was held for this player from this match.")
@@ -112,7 +84,7 @@ def decide_held(
     decide = ledger.release_held if request.decision == "release" else ledger.confiscate_held
     amount = decide(tx, match_id, user_id, now)
     detail = {"match_id": match_id, "amount": amount, "currency": held.currency}
-    _audit(tx, actor, f"held-winnings.{request.decision}", f"player:{user_id}", request.reason, detail, now)
+    _audit(tx, who.actor, f"held-winnings.{request.decision}", f"player:{user_id}", request.reason, detail, now)
     state = "released" if request.decision == "release" else "confiscated"
     return contract.HeldWinning.model_validate(
         {"match_id": match_id, "amount": amount, "currency": held.currency, "state": state}
@@ -150,23 +122,25 @@ def _refused(tx: Tx, match_id: str) -> list[contract.RefusedResult]:
     return [views.refused_result(row) for row in match_store.refused_of(tx, match_id)]
 
 
-def settle(tx: Tx, actor: str, match_id: str, request: contract.SettleRequest, now: int) -> contract.OperatorMatch:
+def settle(tx: Tx, who: Operator, match_id: str, request: contract.SettleRequest, now: int) -> contract.OperatorMatch:
     """End a live match with a result of the operator's. Raises WrongState, InvalidRequest (roster, ranks)."""
+    who.need("match.settle")
     detail = results.settle(tx, match_id, request, now)
-    _audit(tx, actor, "match.settle", _subject_of_match(match_id), request.reason, detail, now)
+    _audit(tx, who.actor, "match.settle", _subject_of_match(match_id), request.reason, detail, now)
     return match(tx, match_id)
 
 
 def abort(
-    tx: Tx, settings: Settings, actor: str, match_id: str, request: contract.OperatorReason, now: int
+    tx: Tx, settings: Settings, who: Operator, match_id: str, request: contract.OperatorReason, now: int
 ) -> contract.OperatorMatch:
     """Call off a match that is not over: every fee goes back, and a game that may know of it is told."""
+    who.need("match.abort")
     row = match_store.lock(tx, [match_id]).get(match_id)
     if row is None:
         raise NotFound(matches.NOT_FOUND)
     rules.permit(row.status, "abort")
     matches.abort(tx, settings, [match_id], ABORTED_BY_OPERATOR, "An operator called the match off.", now)
-    _audit(tx, actor, "match.abort", _subject_of_match(match_id), request.reason, {"was": row.status}, now)
+    _audit(tx, who.actor, "match.abort", _subject_of_match(match_id), request.reason, {"was": row.status}, now)
     return match(tx, match_id)
 
 
@@ -174,10 +148,11 @@ def _subject_of_match(match_id: str) -> str:
     return f"match:{match_id}"
 
 
-def resend(tx: Tx, actor: str, delivery_id: str, request: contract.OperatorReason, now: int) -> contract.Delivery:
+def resend(tx: Tx, who: Operator, delivery_id: str, request: contract.OperatorReason, now: int) -> contract.Delivery:
     """One more attempt of a delivery that is over (`webhooks.resend`). Raises NotFound, WrongState."""
+    who.need("delivery.resend")
     row = webhooks.resend(tx, delivery_id, now)
-    _audit(tx, actor, "delivery.resend", f"delivery:{delivery_id}", request.reason, {"game_id": row.game_id}, now)
+    _audit(tx, who.actor, "delivery.resend", f"delivery:{delivery_id}", request.reason, {"game_id": row.game_id}, now)
     return views.delivery(row)
 
 
@@ -190,6 +165,20 @@ def audit_log(
     """Newest first, and the entry before which the rest follows."""
     rows = events.audit_page(tx, subject, before, limit + 1)
     return [views.audit(row) for row in rows[:limit]], int(rows[limit - 1].id) if len(rows) > limit else None
+
+
+def export_postings(
+    tx: Tx, who: Operator, account: str, before: tuple[int, int] | None, limit: int
+) -> tuple[list[contract.LedgerPosting], tuple[int, int] | None]:
+    """As `ledger.account_page`, for those who may take the ledger out of the house."""
+    who.need("ledger.export")
+    return ledger.account_page(tx, account, before, limit)
+
+
+def verify_books(tx: Tx, who: Operator) -> contract.Books:
+    """As `books.verify`: the whole ledger is read, which not everybody may have the server do."""
+    who.need("books.verify")
+    return books.verify(tx)
 
 
 class Backlog(NamedTuple):

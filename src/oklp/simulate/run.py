@@ -172,7 +172,7 @@ class _Run:
         if self.server is None:
             return ""
         status, said = await self.server.command(
-            "operator", "create", "--username", self.prefix, "--password", PASSWORD
+            "operator", "create", "--username", self.prefix, "--password", PASSWORD, "--role", "finance"
         )
         if status != 0:
             raise RuntimeError(f"no operator could be made: {said}")

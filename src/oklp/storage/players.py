@@ -43,6 +43,14 @@ def delete_member(tx: Tx, member_id: str) -> None:
     tx.execute(schema.members.delete().where(schema.members.c.id == member_id))
 
 
+def operators(tx: Tx, *, lock: bool = False) -> Sequence[Row]:
+    """All of them, by name. Those who lock them decide one after the other."""
+    o = schema.operators
+    statement = sa.select(o).order_by(o.c.id)
+    rows = tx.rows(statement.with_for_update() if lock else statement)
+    return sorted(rows, key=lambda row: str(row.username_key))
+
+
 def lock_player(tx: Tx, user_id: str) -> Row | None:
     return tx.row(sa.select(schema.players).where(schema.players.c.id == user_id).with_for_update())
 
@@ -105,11 +113,12 @@ def insert_session(tx: Tx, **values: Any) -> None:
 
 
 def sessions(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
-    """Log-ins with whose they are: a player, a studio's member (with its studio and role) or an operator."""
+    """Log-ins with whose they are: a player, a studio's member (with its studio and role) or an operator (with its)."""
     rows = sets.select_in(
         tx,
         "SELECT s.token_hash, s.kind, s.subject_id, s.expires_at,"
-        " coalesce(p.username, m.username, o.username) AS username, p.status, m.studio_id, m.role"
+        " coalesce(p.username, m.username, o.username) AS username, coalesce(p.status, o.status) AS status,"
+        " m.studio_id, coalesce(m.role, o.role) AS role"
         " FROM sessions s LEFT JOIN players p ON s.kind = 'player' AND p.id = s.subject_id"
         " LEFT JOIN members m ON s.kind = 'member' AND m.id = s.subject_id"
         " LEFT JOIN operators o ON s.kind = 'operator' AND o.id = s.subject_id"

@@ -35,6 +35,10 @@ operators = sa.Table(
     sa.Column("email_verified_at", Int),
     # True: a password alone opens no session. Kept true to the factors by whoever adds or removes one.
     sa.Column("second_factor", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("role", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    one_of("role", "support", "finance", "admin"),
+    one_of("status", "active", "suspended"),
 )
 
 players = sa.Table(

@@ -23,6 +23,7 @@ from oklp.services import auth, idempotency
 from oklp.services.auth import Person, SessionQuestion
 from oklp.services.idempotency import Answer, Claim
 from oklp.services.matches import Caller
+from oklp.services.staff import Operator
 from oklp.signing import hash_token
 from oklp.storage.engine import Tx
 from oklp.web import problems
@@ -104,6 +105,10 @@ async def _self(request: Request) -> Person:
     return person
 
 
+async def _operator(person: Annotated[Person, Depends(_self)]) -> Operator:
+    return Operator.of(person)
+
+
 async def _player(person: Annotated[Person, Depends(_self)]) -> Caller:
     return Caller(person.id, person.username)
 
@@ -117,7 +122,7 @@ OfKind = Annotated[str, Depends(_kind)]
 AsSelf = Annotated[Person, Depends(_self)]
 AsPlayer = Annotated[Caller, Depends(_player)]
 AsMember = AsSelf
-AsOperator = AsSelf
+AsOperator = Annotated[Operator, Depends(_operator)]
 Here = Annotated[Context, Depends(_here)]
 
 

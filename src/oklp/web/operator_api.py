@@ -1,4 +1,4 @@
-"""What operators call (contract section B4). Every action has a reason and is in the audit log.
+"""What operators call (contract section B4). Every action has a reason, is in the audit log, and needs a role for it.
 
 Actions move money or stop it from moving, so each honours an `Idempotency-Key`.
 """
@@ -12,8 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.services import books, conformance, mails, matches, operators, players, webhooks
-from oklp.services.auth import Person
+from oklp.services import conformance, mails, matches, operators, players, staff, webhooks
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import AsOperator, Cursor, Here, Limit, from_cursor, once, to_cursor
 from oklp.web.sessions import log_in_as, log_out_of
@@ -22,14 +21,10 @@ router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
 
 GamePath = Annotated[contract.GameId, Path()]
 PlayerPath = Annotated[contract.UserId, Path()]
+OperatorPath = Annotated[contract.UserId, Path()]
 MatchPath = Annotated[contract.MatchId, Path()]
 ReportPath = Annotated[contract.ReportId, Path()]
 Subject = Annotated[str | None, Query(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_-]{1,64}$", examples=["game:tile-rush"])]
-
-
-def _actor(operator: Person) -> str:
-    """Who it was, for the audit log."""
-    return f"operator:{operator.username}"
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
@@ -47,7 +42,29 @@ async def log_out(here: Here, request: Request, operator: AsOperator) -> Respons
 
 @router.get("/me", response_model=contract.OperatorProfile)
 async def me(here: Here, operator: AsOperator) -> contract.OperatorProfile:
-    return await here.db.read(operators.profile, operator.id)
+    return await here.db.read(staff.profile, operator.id)
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+@router.get("/operators", response_model=contract.OperatorAccounts)
+async def list_operators(here: Here, operator: AsOperator) -> contract.OperatorAccounts:
+    """Who runs the platform, by name, and what each may do."""
+    return await here.db.read(staff.accounts)
+
+
+@router.get("/operators/{operator_id}", response_model=contract.OperatorAccount)
+async def read_operator(here: Here, operator: AsOperator, operator_id: OperatorPath) -> contract.OperatorAccount:
+    return await here.db.read(staff.account, operator_id)
+
+
+@router.post("/operators/{operator_id}", response_model=contract.OperatorAccount)
+async def act_on_operator(
+    here: Here, request: Request, operator: AsOperator, operator_id: OperatorPath, body: contract.OperatorAction
+) -> Response:
+    """Give another role, suspend (all sessions end), or reinstate. For admins, of whom one stays."""
+    return await once(here, request, operator.id, 200, staff.act, operator, operator_id, body, here.clock())
 
 
 # --- games -----------------------------------------------------------------------------------------------------------
@@ -91,7 +108,7 @@ async def vet_game(
 ) -> Response:
     """Approve, refuse (back to draft) or suspend. Suspending aborts and refunds matches that have not started."""
     return await once(
-        here, request, operator.id, 200, operators.vet, here.settings, _actor(operator), game_id, body, here.clock()
+        here, request, operator.id, 200, operators.vet, here.settings, operator, game_id, body, here.clock()
     )
 
 
@@ -129,7 +146,7 @@ async def act_on_player(
         200,
         operators.act_on_player,
         here.settings,
-        _actor(operator),
+        operator,
         user_id,
         body,
         here.clock(),
@@ -147,7 +164,7 @@ async def decide_held_winnings(
 ) -> Response:
     """Pay held winnings to the player, or keep them with the platform's fees."""
     return await once(
-        here, request, operator.id, 200, operators.decide_held, _actor(operator), user_id, match_id, body, here.clock()
+        here, request, operator.id, 200, operators.decide_held, operator, user_id, match_id, body, here.clock()
     )
 
 
@@ -186,7 +203,7 @@ async def settle(
     here: Here, request: Request, operator: AsOperator, match_id: MatchPath, body: contract.SettleRequest
 ) -> Response:
     """End a live match with this result, and pay it out."""
-    return await once(here, request, operator.id, 200, operators.settle, _actor(operator), match_id, body, here.clock())
+    return await once(here, request, operator.id, 200, operators.settle, operator, match_id, body, here.clock())
 
 
 @router.post("/matches/{match_id}/abort", response_model=contract.OperatorMatch)
@@ -195,7 +212,7 @@ async def abort(
 ) -> Response:
     """Call off a match that is not over, and refund everyone."""
     return await once(
-        here, request, operator.id, 200, operators.abort, here.settings, _actor(operator), match_id, body, here.clock()
+        here, request, operator.id, 200, operators.abort, here.settings, operator, match_id, body, here.clock()
     )
 
 
@@ -256,7 +273,7 @@ async def list_mails(
 @router.get("/books", response_model=contract.Books)
 async def verify_books(here: Here, operator: AsOperator) -> contract.Books:
     """Prove the ledger, on one snapshot: totals, and every row that is off. Takes as long as the ledger is large."""
-    return await here.db.report(books.verify)
+    return await here.db.report(operators.verify_books, operator)
 
 
 @router.get("/health", response_model=contract.Health)

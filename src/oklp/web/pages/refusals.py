@@ -19,6 +19,10 @@ def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
     by_code = {
         "not-found": (_("There is nothing here"), _("The page may have moved, or it is not yours to see.")),
         "forbidden": (_("This is not allowed"), _("Load the page again, and try once more.")),
+        "role-missing": (
+            _("Not within your role"),
+            _("Your role may read this, and not do it. Ask somebody whose role may, or an admin for another role."),
+        ),
         "wrong-state": (_("Too late for that"), _("The match has moved on. Load the page to see where it stands.")),
         "match-full": (_("The match is full"), _("Every seat is taken. There may be another open match.")),
         "insufficient-funds": (

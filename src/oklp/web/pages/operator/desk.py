@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import OklpError
+from oklp.errors import Forbidden, OklpError
 from oklp.services import console
 from oklp.services.console import Found
+from oklp.services.staff import Operator
 from oklp.web.pages import forms
 from oklp.web.pages.charts import Point
 from oklp.web.pages.forms import Form
@@ -23,13 +24,20 @@ A_PAGE = 25
 
 
 class Nav(NamedTuple):
-    """What the frame shows of an operator."""
+    """What the frame shows of an operator, and what the pages ask before they show a button."""
 
-    username: str
+    operator: Operator
+
+    @property
+    def username(self) -> str:
+        return self.operator.username
+
+    def may(self, action: str) -> bool:
+        return self.operator.may(action)
 
 
 async def _nav(visit: Visit) -> Nav:
-    return Nav(visit.me.username)
+    return Nav(operator(visit))
 
 
 OPERATOR.nav = _nav
@@ -39,14 +47,14 @@ def operator_page(path: str, handler: Handler, method: str = "GET") -> Route:
     return page(path, handler, method, realm=OPERATOR)
 
 
-def actor(visit: Visit) -> str:
-    """Who it was, for the audit log."""
-    return f"operator:{visit.me.username}"
+def operator(visit: Visit) -> Operator:
+    """Who acts, and in which role. Raises Unauthenticated."""
+    return Operator.of(visit.me)
 
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
-    """The form of an action as it was sent, with what is wrong. Raises what is no fault of the operator's."""
-    if refusal.status >= 500:
+    """The form of an action as it was sent, with what is wrong. Raises what another form would not make right."""
+    if refusal.status >= 500 or isinstance(refusal, Forbidden):
         raise refusal
     form = forms.refused(visit, refusal)
     form.errors = {"reason": visit._("Say why, in up to 500 characters.")} if "reason" in form.errors else {}

@@ -16,7 +16,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, actor, one_of, operator_page, refused
+from oklp.web.pages.operator.desk import A_PAGE, one_of, operator, operator_page, refused
 from oklp.web.pages.visit import Visit
 
 LISTED = 8
@@ -60,7 +60,7 @@ async def vet(visit: Visit) -> Response:
     try:
         values = {"decision": visit.fields.get("decision"), "reason": visit.fields.get("reason", "")}
         body = forms.model(contract.VettingDecision, values)
-        args = (here.settings, actor(visit), game_id, body, here.clock())
+        args = (here.settings, operator(visit), game_id, body, here.clock())
         done = await forms.once(visit, contract.OperatorGame, operators.vet, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)

@@ -15,7 +15,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, actor, one_of, operator_page, reason_of, refused
+from oklp.web.pages.operator.desk import A_PAGE, one_of, operator, operator_page, reason_of, refused
 from oklp.web.pages.visit import Visit
 
 MOST_DETAILS = 10
@@ -50,7 +50,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
 async def abort(visit: Visit) -> Response:
     here, match_id = visit.here, visit.request.path_params["match_id"]
     try:
-        args = (here.settings, actor(visit), match_id, reason_of(visit), here.clock())
+        args = (here.settings, operator(visit), match_id, reason_of(visit), here.clock())
         await forms.once(visit, contract.OperatorMatch, operators.abort, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)
@@ -73,7 +73,7 @@ async def settle(visit: Visit) -> Response:
             for n, team in enumerate(seen.teams)
         ]
         body = forms.model(contract.SettleRequest, {"reason": visit.fields.get("reason", ""), "teams": teams})
-        args = (actor(visit), match_id, body, here.clock())
+        args = (operator(visit), match_id, body, here.clock())
         await forms.once(visit, contract.OperatorMatch, operators.settle, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)

@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp.errors import WrongState
-from oklp.services import books, console, ledger
+from oklp.services import books, console, ledger, operators
+from oklp.services.staff import Operator
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import Context, new_uuid
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, actor, operator_page
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page
 from oklp.web.pages.visit import Visit
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ async def export(visit: Visit) -> Response:
     writer = csv.writer(rows)
     writer.writerow(["purpose", "time_utc", "account", "amount_minor_units", "currency"])
     for _ in range(EXPORTED // EXPORTED_AT_ONCE):
-        found, cursor = await visit.here.db.read(ledger.account_page, account, cursor, EXPORTED_AT_ONCE)
+        page = (operator(visit), account, cursor, EXPORTED_AT_ONCE)
+        found, cursor = await visit.here.db.read(operators.export_postings, *page)
         for each in found:
             at = each.created_at.isoformat(timespec="milliseconds")
             writer.writerow([each.set_id, at, _cell(each.account), each.amount, each.currency])
@@ -69,7 +71,7 @@ async def show_books(visit: Visit) -> Response:
 
 
 async def verify(visit: Visit) -> Response:
-    here, run_id, who = visit.here, new_uuid(), actor(visit)
+    here, run_id, who = visit.here, new_uuid(), operator(visit)
     try:
         await here.db.write(console.begin_books, who, run_id, here.clock(), STILL_MS)
     except WrongState:
@@ -80,7 +82,7 @@ async def verify(visit: Visit) -> Response:
     return go(visit, "/operator/books")
 
 
-async def _verify(here: Context, who: str, run_id: str) -> None:
+async def _verify(here: Context, who: Operator, run_id: str) -> None:
     try:
         proved = await here.db.report(books.verify)
         await here.db.write(console.end_books, who, run_id, proved, here.clock())

@@ -15,7 +15,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, actor, operator_page, refused
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, refused
 from oklp.web.pages.visit import Visit
 
 LISTED = 10
@@ -62,7 +62,7 @@ async def act(visit: Visit) -> Response:
     try:
         values = {"action": visit.fields.get("action"), "reason": visit.fields.get("reason", "")}
         body = forms.model(contract.PlayerAction, values)
-        args = (here.settings, actor(visit), user_id, body, here.clock())
+        args = (here.settings, operator(visit), user_id, body, here.clock())
         await forms.once(visit, contract.OperatorPlayer, operators.act_on_player, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)
@@ -76,7 +76,7 @@ async def decide(visit: Visit) -> Response:
     try:
         values = {"decision": visit.fields.get("decision"), "reason": visit.fields.get("reason", "")}
         body = forms.model(contract.HeldDecision, values)
-        args = (actor(visit), params["user_id"], params["match_id"], body, here.clock())
+        args = (operator(visit), params["user_id"], params["match_id"], body, here.clock())
         await forms.once(visit, contract.HeldWinning, operators.decide_held, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)

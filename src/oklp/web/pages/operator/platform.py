@@ -18,7 +18,7 @@ from oklp.storage.engine import inspect_database
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, actor, operator_page, reason_of, refused
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused
 from oklp.web.pages.visit import Visit
 
 SUBJECT = re.compile(r"[a-z]{1,20}:[A-Za-z0-9_-]{1,64}")
@@ -52,7 +52,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
 async def resend(visit: Visit) -> Response:
     here, delivery_id = visit.here, visit.request.path_params["delivery_id"]
     try:
-        await here.db.write(operators.resend, actor(visit), delivery_id, reason_of(visit), here.clock())
+        await here.db.write(operators.resend, operator(visit), delivery_id, reason_of(visit), here.clock())
     except OklpError as refusal:
         form = refused(visit, refusal)
         return await _show(visit, form, refusal.status)

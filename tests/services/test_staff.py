@@ -1,0 +1,156 @@
+"""Operators themselves, on both databases: roles that are enforced where the work is done, and the last admin."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from oklp import contract
+from oklp.errors import Conflict, NameTaken, NotFound, OklpError, RoleMissing, Unauthenticated, WrongState
+from oklp.services import auth, console, operators, staff
+from oklp.services.auth import LogIn, SessionQuestion
+from oklp.services.staff import Operator
+from oklp.storage.engine import Database
+from tests.services.world import World, refused
+
+
+def operator(world: World, name: str, role: str | None = None) -> Operator:
+    made = world.run(staff.create, str(uuid.uuid4()), name, "no hash", world.now, "", role)
+    return Operator(made.operator_id, made.username, made.role)
+
+
+def action(name: str, role: str | None = None) -> contract.OperatorAction:
+    return contract.OperatorAction.model_validate({"action": name, "role": role, "reason": "so it is"})
+
+
+def act(world: World, who: Operator, whom: Operator, name: str, role: str | None = None) -> contract.OperatorAccount:
+    done: contract.OperatorAccount = world.run(staff.act, who, whom.id, action(name, role), world.now)
+    return done
+
+
+def log_in(world: World, who: Operator, token_hash: str) -> auth.LoggedIn:
+    attempt = LogIn("operator", who.username, "127.0.0.1")
+    known = world.run(auth.begin_login, world.settings, attempt, world.now)
+    done: auth.LoggedIn = world.run(auth.end_login, world.settings, attempt, known.subject_id, token_hash, world.now)
+    return done
+
+
+def person(world: World, token: str) -> Any:
+    from oklp.signing import hash_token
+
+    return world.run(auth.sessions, [SessionQuestion(hash_token(token), world.now)])[0]
+
+
+def test_the_first_is_an_admin_and_whoever_follows_is_support(world: World) -> None:
+    assert [operator(world, name).role for name in ("olga", "otto")] == ["admin", "support"]
+    assert operator(world, "fred", "finance").role == "finance"
+    with refused(NameTaken, "username"):
+        operator(world, "OLGA", "admin")
+    known = [(each.username, each.role, each.status) for each in world.run(staff.accounts).operators]
+    assert known == [("fred", "finance", "active"), ("olga", "admin", "active"), ("otto", "support", "active")]
+
+
+def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> None:
+    game, (one, two) = world.game(discovery="pull"), world.players(2, 1_000)
+    match = world.live(game, [one, two], 500)
+    support, finance = operator(world, "sue", "support"), operator(world, "fred", "finance")
+    reason = contract.OperatorReason(reason="why not")
+    settlement = contract.SettleRequest.model_validate(
+        {"reason": "x", "teams": [{"id": t.id, "score": 0, "ranking": n} for n, t in enumerate(match.teams, 1)]}
+    )
+    held = contract.HeldDecision(decision="release", reason="x")
+    vetting = contract.VettingDecision(decision="suspend", reason="x")
+    player = contract.PlayerAction(action="suspend", reason="x")
+    of_support: list[tuple[Any, ...]] = [
+        (operators.settle, support, match.match_id, settlement, world.now),
+        (operators.abort, world.settings, support, match.match_id, reason, world.now),
+        (operators.decide_held, support, one.user_id, match.match_id, held, world.now),
+        (operators.export_postings, support, "house:fees", None, 10),
+        (operators.verify_books, support),
+        (console.begin_books, support, "run", world.now, 1_000),
+    ]
+    of_both: list[tuple[Any, ...]] = [
+        (operators.vet, world.settings, who, game, vetting, world.now) for who in (support, finance)
+    ]
+    of_finance: list[tuple[Any, ...]] = [
+        (operators.act_on_player, world.settings, finance, one.user_id, player, world.now),
+        (operators.resend, finance, str(uuid.uuid4()), reason, world.now),
+    ]
+    for work, *arguments in (*of_support, *of_both, *of_finance):
+        with refused(RoleMissing):
+            world.run(work, *arguments)
+    assert world.run(operators.match, match.match_id).status == "live"
+    assert world.run(operators.audit_log, f"match:{match.match_id}", None, 5) == ([], None)
+    with pytest.raises(RoleMissing, match=r"Your role is support; match\.settle is for finance and admin\."):
+        support.need("match.settle")
+    # What the role may do is done.
+    world.run(operators.settle, finance, match.match_id, settlement, world.now)
+
+
+def test_roles_are_given_by_admins_and_counted_at_once(world: World) -> None:
+    olga, sue = operator(world, "olga"), operator(world, "sue")
+    log_in(world, sue, "a session")
+    assert person(world, "a session").role == "support"
+    with refused(RoleMissing):
+        act(world, sue, sue, "change-role", "admin")
+    assert act(world, olga, sue, "change-role", "finance").role == "finance"
+    assert person(world, "a session").role == "finance"
+    with refused(WrongState):
+        act(world, olga, sue, "change-role", "finance")
+    with refused(NotFound):
+        world.run(staff.act, olga, str(uuid.uuid4()), action("suspend"), world.now)
+    entries, _ = world.run(operators.audit_log, f"operator:{sue.id}", None, 5)
+    assert [(each.action, each.actor, each.reason) for each in entries] == [
+        ("operator.change-role", "operator:olga", "so it is"),
+        ("operator.create", "command-line", None),
+    ]
+    assert entries[0].detail["from"]["role"] == "support"
+
+
+def test_whoever_is_suspended_is_out_at_once_and_does_not_get_in(world: World) -> None:
+    olga, sue = operator(world, "olga"), operator(world, "sue", "admin")
+    log_in(world, sue, "a session")
+    known = world.run(auth.begin_login, world.settings, LogIn("operator", "sue", "127.0.0.1"), world.now)
+    assert act(world, olga, sue, "suspend").status == "suspended"
+    assert isinstance(person(world, "a session"), Unauthenticated)
+    with refused(Unauthenticated):  # the password was looked at just before
+        attempt = LogIn("operator", "sue", "127.0.0.1")
+        world.run(auth.end_login, world.settings, attempt, known.subject_id, "another", world.now)
+    assert log_in(world, sue, "a third").expires_at is None
+    act(world, olga, sue, "reinstate")
+    assert log_in(world, sue, "a fourth").expires_at is not None
+
+
+def test_the_last_active_admin_stays(world: World) -> None:
+    olga, sue = operator(world, "olga"), operator(world, "sue")
+    for name, role in (("suspend", None), ("change-role", "support")):
+        with refused(Conflict):
+            act(world, olga, olga, name, role)
+    act(world, olga, sue, "change-role", "admin")
+    act(world, olga, sue, "suspend")
+    with refused(Conflict):
+        act(world, olga, olga, "change-role", "finance")
+    act(world, olga, sue, "reinstate")
+    assert act(world, olga, olga, "change-role", "finance").role == "finance"
+
+
+def test_of_two_admins_who_suspend_each_other_one_stays(world: World) -> None:
+    olga, sue = operator(world, "olga"), operator(world, "sue", "admin")
+    there = world.another_node()
+
+    def suspend(node: Database, who: Operator, whom: Operator) -> bool:
+        try:
+            node.run(staff.act, who, whom.id, action("suspend"), world.now)
+        except OklpError as refusal:
+            assert isinstance(refusal, Conflict), refusal
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(suspend, (world.db, there), (olga, sue), (sue, olga)))
+    assert sorted(done) == [False, True]
+    active = [each for each in world.run(staff.accounts).operators if each.status == "active"]
+    assert len(active) == 1

@@ -1,0 +1,86 @@
+"""The console by role: what is offered, what is refused however it is asked for, and what an admin decides."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from tests.harness import PASSWORD, PlayerClient, Server, paid_match
+from tests.web.test_pages import browser, tokens
+
+REASON = {"reason": "because the test says so"}
+
+
+def console(served: Server, operator: httpx.Client) -> httpx.Client:
+    """The console with an operator's session."""
+    site = browser(served)
+    token = operator.headers["Authorization"].removeprefix("Bearer ")
+    site.cookies.set("oklp_operator", token, domain="127.0.0.1", path="/")
+    return site
+
+
+def offered(text: str) -> set[str]:
+    """The last words of the addresses that a page's forms go to."""
+    return {path.rpartition("/")[2] for path in re.findall(r'method="post" action="/operator/([^"]+)"', text)}
+
+
+def test_the_console_offers_what_the_role_may_do_and_refuses_the_rest(served: Server) -> None:
+    game = served.register(discovery="pull")
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = paid_match(one, two, game.client_id)
+    match, player = f"/operator/matches/{match_id}", f"/operator/players/{one.user_id}"
+    support = console(served, served.new_operator("--role", "support"))
+    finance = console(served, served.new_operator("--role", "finance"))
+    pages = (match, player, f"/operator/games/{game.client_id}", "/operator/books")
+    shown = [[offered(site.get(path).text) - {"log-out"} for path in pages] for site in (support, finance)]
+    assert shown == [[set(), {"act"}, set(), set()], [{"settle", "abort"}, set(), set(), {"verify"}]]
+
+    form = tokens(support.get(match).text)
+    for site, path, fields in (
+        (support, f"{match}/abort", REASON),
+        (support, "/operator/books/verify", {}),
+        (finance, f"{player}/act", {"action": "suspend", **REASON}),
+    ):
+        form = tokens(site.get("/operator").text)
+        refused = site.post(path, data={**form, **fields})
+        assert refused.status_code == 403, path
+        assert "Not within your role" in refused.text, path
+    assert "ledger.csv" not in support.get("/operator/ledger?account=house:fees").text
+    assert support.get("/operator/ledger.csv").status_code == 403
+    assert finance.get("/operator/ledger.csv").headers["content-type"].startswith("text/csv")
+    assert one.match(match_id)["status"] == "live"
+
+
+def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
+    sue = served.new_operator("--role", "support")
+    me = sue.get("/me").json()
+    assert me["role"] == "support"
+    admin, page = console(served, served.operator), f"/operator/team/{me['operator_id']}"
+    assert me["username"] in admin.get("/operator/team").text
+    assert offered(console(served, sue).get(page).text) == {"log-out"}
+
+    def decide(**fields: str) -> httpx.Response:
+        return admin.post(page, data={**tokens(admin.get(page).text), **fields})
+
+    assert decide(action="change-role", role="owner", **REASON).status_code == 422
+    assert "Say why" in decide(action="change-role", role="finance", reason=" ").text
+    assert decide(action="change-role", role="finance", **REASON).status_code == 303
+    assert sue.get("/me").json()["role"] == "finance"
+    assert REASON["reason"] in admin.get(page).text
+    assert decide(action="suspend", **REASON).status_code == 303
+    assert sue.get("/me").status_code == 401
+    credentials = {"username": me["username"], "password": PASSWORD}
+    assert sue.post("/sessions", json=credentials).status_code == 401
+    assert decide(action="reinstate", **REASON).status_code == 303
+    assert sue.post("/sessions", json=credentials).status_code == 201
+
+
+def test_the_command_line_gives_roles_too(served: Server) -> None:
+    username = served.new_operator("--role", "support").get("/me").json()["username"]
+    assert "active (finance)" in served.cli("operator", "role", username, "finance", "--reason", "promoted").stdout
+    again = served.cli("operator", "role", username, "finance", "--reason", "promoted", check=False)
+    assert (again.returncode, "so already" in again.stderr) == (1, True)
+    assert "suspended (finance)" in served.cli("operator", "suspend", username, "--reason", "gone").stdout
+    listed = next(line for line in served.cli("operator", "list").stdout.splitlines() if username in line)
+    assert listed.split() == [username, "finance", "suspended", "no"]
