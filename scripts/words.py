@@ -26,7 +26,17 @@ METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 OPTIONS = {"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
 PLACEHOLDER = re.compile(r"%\([a-z_]+\)[sd]")
 # Headers that would change with each run, or say nothing.
-UNWANTED = ('"POT-Creation-Date', '"PO-Revision-Date', '"Last-Translator', '"Language-Team', '"Report-Msgid-Bugs-To')
+UNWANTED = tuple(
+    f'"{header}'
+    for header in (
+        "POT-Creation-Date",
+        "PO-Revision-Date",
+        "Last-Translator",
+        "Language-Team",
+        "Report-Msgid-Bugs-To",
+        "Generated-By",
+    )
+)
 SHARED = "messages"
 SURFACES = ("operator", "studio")
 

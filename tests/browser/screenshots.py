@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, Page
 
+from oklp.web.pages.visit import LANGUAGE
 from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 from tests.web.test_authorisation import REPORT
@@ -81,7 +82,7 @@ def scenes(server: Server) -> list[Scene]:
         Scene("forgot-password", "/forgot-password"),
         Scene("reset-password-over", "/reset-password?token=used"),
         Scene("verify-email", "/verify-email?token=any"),
-        *studio_scenes(server, refusing.client_id, game_id),
+        *studio_scenes(server, refusing.client_id, game_id, finished),
         *operator_scenes(server, game_id, live, refused, bea.user_id),
     ]
 
@@ -115,7 +116,7 @@ def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_
     ]
 
 
-def studio_scenes(server: Server, game_id: str, busy_id: str) -> list[Scene]:
+def studio_scenes(server: Server, game_id: str, busy_id: str, match_id: str) -> list[Scene]:
     """The portal of the test studio: a game whose webhooks fail, and one that is played."""
     busy = f"/studio/games/{busy_id}"
     base = f"/studio/games/{game_id}"
@@ -134,6 +135,7 @@ def studio_scenes(server: Server, game_id: str, busy_id: str) -> list[Scene]:
         "webhooks": f"{base}/webhooks",
         "webhook": f"{base}/webhooks/{failed}",
         "matches": f"{busy}/matches",
+        "match": f"{busy}/matches/{match_id}",
         "figures": f"{busy}/figures",
         "log": f"{busy}/log",
         "reports": f"{base}/conformance",
@@ -157,7 +159,7 @@ def log_in(page: Page, username: str) -> None:
     page.wait_for_url("**/games")
 
 
-def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path) -> None:
+def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, language: str) -> None:
     people = list(dict.fromkeys(scene.seen_by for scene in scenes))
     for device, options in DEVICES.items():
         for scheme in ("light", "dark"):
@@ -168,6 +170,7 @@ def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path) ->
                     log_in(page, person)
                 elif isinstance(person, tuple):
                     context.add_cookies([{"name": person[0], "value": person[1], "url": server.url}])
+                context.add_cookies([{"name": LANGUAGE, "value": language, "url": server.url}])
                 for scene in scenes:
                     if scene.seen_by == person:
                         page.goto(scene.path, wait_until="load")
@@ -178,6 +181,7 @@ def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a part of the names of the pages wanted")
+    parser.add_argument("--language", default="en", choices=("en", "de"))
     parser.add_argument("--out", type=Path, default=Path("build/screenshots"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -187,7 +191,7 @@ def main() -> None:
         chromium() as browser,
     ):
         wanted = [scene for scene in scenes(server) if options.only in scene.name]
-        take(browser, server, wanted, options.out)
+        take(browser, server, wanted, options.out, options.language)
     print(f"{len(wanted)} pages in {options.out}")
 
 

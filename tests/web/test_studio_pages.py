@@ -307,6 +307,17 @@ def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     finished = site.get(f"{base}/matches", params={"status": "finished"}).text
     assert match_id in finished
     assert waiting not in finished
+    one_match = site.get(f"{base}/matches/{match_id}").text
+    assert one.user_id in one_match
+    assert "+9.00\u00a0XTS" in one_match  # the winner
+    assert "0.50\u00a0XTS" in one_match  # the studio
+    assert waiting in site.get(f"{base}/matches/{waiting}").text
+    strangers = owner(served)
+    other = register(served, strangers)
+    for path in (f"{base}/matches/{match_id}", f"/studio/games/{other}/matches/{match_id}"):
+        assert strangers.get(path).status_code == 404, path
+        assert strangers.get(f"{path}/live").status_code == 404, path
+    assert site.get(f"{base}/matches/{'0' * 24}").status_code == 404
     figures = site.get(f"{base}/figures", params={"days": "7"}).text
     assert "10.00\u00a0XTS" in figures  # fees that were paid in
     assert "0.50\u00a0XTS" in figures  # the studio's half of ten per cent
@@ -347,6 +358,19 @@ def test_faults_are_armed_and_cleared(served: Server) -> None:
         answer = site.post(path, data={**form, "kind": "finish_503", "times": "1", **wrong})
         assert answer.status_code == 422, wrong
         assert 'class="error"' in answer.text
+    slow = {"kind": "finish_slow", "times": "1"}
+    for wrong in ({"delay_seconds": "61"}, {"delay_seconds": "soon"}):
+        answer = site.post(path, data={**form, **slow, **wrong})
+        assert answer.status_code == 422, wrong
+        assert 'id="e-f-finish_slow-delay_seconds"' in answer.text, wrong
+    for foreign in ({"offset_seconds": "5"}, {"call": "none"}):  # of other kinds
+        assert site.post(path, data={**form, **slow, **foreign}).status_code == 422, foreign
+    assert site.post(path, data={**form, **slow, "delay_seconds": "2.5"}).status_code == 303
+    faults = api(served, site).get(f"/games/{game_id}/faults").json()["faults"]
+    assert [each["delay_seconds"] for each in faults if each["kind"] == "finish_slow"] == [2.5]
+    assert "delay_seconds 2.5" in site.get(path).text
+    (late,) = (each for each in faults if each["kind"] == "finish_slow")
+    assert site.post(f"{path}/clear", data={**form, "fault": late["fault_id"]}).status_code == 303
     assert site.post(f"{path}/clear", data={**form, "fault": "x"}).status_code == 404
     assert site.post(f"{path}/clear", data={**form, "fault": fault["fault_id"]}).status_code == 303
     assert api(served, site).get(f"/games/{game_id}/faults").json()["faults"] == []

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from oklp import contract
+from oklp.domain.ledger import studio_account
 from oklp.errors import Conflict, Forbidden, InvariantBroken, NotFound
 from oklp.services import views, webhooks
 from oklp.services.auth import Person
 from oklp.services.players import taken
-from oklp.storage import events, games, matches, players
+from oklp.storage import events, games, ledger, matches, players
 from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
@@ -98,6 +99,31 @@ def of_delivery(
     if game is None or game.studio_id != studio_id:
         raise NotFound("There is no such delivery.")
     return work(tx, *args, **kwargs)
+
+
+class MatchAtAGlance(NamedTuple):
+    """Everything about a match that is its studio's to know; `share` is what it earned, minor units."""
+
+    match: contract.Match
+    share: contract.Money
+    deliveries: list[contract.Delivery]
+    refused: list[contract.RefusedResult]
+
+
+def match(tx: Tx, studio_id: str, game_id: str, match_id: str) -> MatchAtAGlance:
+    """A match of one of the studio's games, within `of_game`. Raises NotFound."""
+    row = matches.get(tx, [match_id]).get(match_id)
+    if row is None or row.game_id != game_id:
+        raise NotFound("There is no such match of this game.")
+    seats = [views.seat(each) for each in matches.seats(tx, [match_id]).get(match_id, [])]
+    own = studio_account(studio_id)
+    share = sum(int(each.amount) for each in ledger.postings_of_match(tx, match_id) if each.account == own)
+    return MatchAtAGlance(
+        views.match(row, seats),
+        contract.Money(amount=share, currency=row.currency),
+        [views.delivery(each) for each in outbox.of_match(tx, match_id)],
+        [views.refused_result(each) for each in matches.refused_of(tx, match_id)],
+    )
 
 
 def resend(tx: Tx, actor: str, delivery_id: str, now: int) -> contract.Delivery:

@@ -25,7 +25,7 @@ async def landing(visit: Visit) -> Response:
     if visit.person is not None:
         return go(visit, PLAYER.home)
     found = await visit.here.db.read(games.playable, visit.here.settings, "", SHOWN_GAMES)
-    return await show(visit, "landing.html", games=found.games)
+    return await show(visit, "landing.html", games=found.games, currency=visit.here.settings.currency)
 
 
 # --- signing up ------------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
         matches=matches,
         deliveries=deliveries,
         audit=audit,
+        currency=visit.here.settings.currency,
         form=form,
     )
 

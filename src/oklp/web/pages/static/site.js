@@ -45,7 +45,7 @@ export function enliven() {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
+  await navigator.clipboard.writeText(button.dataset.copy || button.previousElementSibling.textContent);
   toast(toasts.dataset.copied);
 });
 
@@ -60,6 +60,12 @@ document.addEventListener("submit", (event) => {
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
+
+// Where a row of pages is wider than a phone, the one that is shown is in sight.
+for (const tab of document.querySelectorAll(".subnav [aria-current]")) {
+  const [row, own] = [tab.parentElement.getBoundingClientRect(), tab.getBoundingClientRect()];
+  tab.parentElement.scrollLeft += own.left + own.width / 2 - row.left - row.width / 2;
+}
 
 // What was done is said once, not again at each reload.
 if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import InvalidRequest, NotFound, OklpError
+from oklp.errors import FieldError, InvalidRequest, NotFound, OklpError
 from oklp.services import conformance, faults, games
 from oklp.services.studios import DEVELOPER
 from oklp.web.pages import forms
@@ -46,28 +46,66 @@ async def report_file(visit: Visit) -> Response:
 
 
 async def all_faults(visit: Visit) -> Response:
-    return await _show_faults(visit, Form({"kind": "finish_503", "times": "1"}))
+    return await _show_faults(visit, Form())
+
+
+def _points(visit: Visit) -> dict[str, str]:
+    """Where faults strike, in the order of a match."""
+    _ = visit._
+    return {
+        "put": _("The webhook that starts a match"),
+        "delete": _("The webhook that calls it off"),
+        "issuer": _("Access tokens"),
+        "token-info": _("Who comes to play"),
+        "finish": _("The result"),
+        "any": _("Any call of the game's"),
+    }
 
 
 async def _show_faults(visit: Visit, form: Form, status: int = 200) -> Response:
     if not visit.here.settings.sandbox:
         raise NotFound("Faults are injected in the sandbox only.")
     found = await of_game(visit, faults.of_game, visit.here.settings, game_id_of(visit))
-    return await show_game(visit, "faults.html", status, faults=found.faults, kinds=faults.KINDS, form=form)
+    return await show_game(
+        visit, "faults.html", status, faults=found.faults, kinds=faults.KINDS, points=_points(visit), form=form
+    )
+
+
+def _wanted(visit: Visit) -> contract.NewFault:
+    """Of the options only those that were filled in: the others have their usual values. Raises InvalidRequest."""
+    fields = {name: text.strip() for name, text in visit.fields.items() if text.strip()}
+    given: dict[str, object] = {"kind": fields.get("kind", ""), "times": forms.number(visit, "times", 1)}
+    for name, read in (("delay_seconds", float), ("offset_seconds", int), ("retry_after_seconds", int), ("call", str)):
+        if name in fields:
+            try:
+                given[name] = read(fields[name])
+            except ValueError as error:
+                raise InvalidRequest("not a number", errors=(FieldError(name, "is not a number"),)) from error
+    return forms.model(contract.NewFault, given)
+
+
+def _wrong(visit: Visit) -> dict[str, str]:
+    _ = visit._
+    return {
+        "kind": _("Choose one of these."),
+        "times": _("A number from 1 to 1,000."),
+        "delay_seconds": _("A number of seconds from 0 to 60."),
+        "offset_seconds": _("A whole number of seconds, a day at the most."),
+        "retry_after_seconds": _("A whole number of seconds from 0 to 60."),
+        "call": _("Choose one of these."),
+    }
 
 
 async def inject(visit: Visit) -> Response:
     game_id, here = game_id_of(visit), visit.here
     try:
-        given = {"kind": visit.fields.get("kind", ""), "times": forms.number(visit, "times", 1)}
-        body = forms.model(contract.NewFault, given)
+        body = _wanted(visit)
         await change_game(visit, faults.inject, here.settings, member_of(visit).actor, game_id, body, here.clock())
     except OklpError as refusal:
         if refusal.status >= 500 or refusal.status in (403, 404):
             raise
-        form = Form(dict(visit.fields), {each.field: visit._("A number from 1 to 1,000.") for each in refusal.errors})
-        if "kind" in form.errors:
-            form.errors["kind"] = visit._("Choose one of these.")
+        wrong = _wrong(visit)
+        form = Form(dict(visit.fields), {each.field: wrong.get(each.field, each.message) for each in refusal.errors})
         if not isinstance(refusal, InvalidRequest):
             form.error = visit._("There are as many as a game may have. Clear some.")
         return await _show_faults(visit, form, refusal.status)

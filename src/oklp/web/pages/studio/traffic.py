@@ -18,6 +18,7 @@ from oklp.web.pages.studio.desk import GAME, game_id_of, member_of, of_game, sho
 from oklp.web.pages.visit import Visit
 
 A_PAGE = 30
+ONE_MATCH = f"{GAME}/matches/{{match_id}}"
 MATCHES, LOG, FIGURES = f"{GAME}/matches", f"{GAME}/log", f"{GAME}/figures"
 STATUSES = ("pending", "starting", "live", "finished", "aborted")
 
@@ -45,6 +46,15 @@ async def all_matches(visit: Visit) -> Response:
         kept=f"status={status}&" if status else "",
         live=live.address(visit),
     )
+
+
+async def _match(visit: Visit) -> studios.MatchAtAGlance:
+    studio_id, match_id = member_of(visit).studio_id, visit.request.path_params["match_id"]
+    return await of_game(visit, studios.match, studio_id, game_id_of(visit), match_id)
+
+
+async def one_match(visit: Visit) -> Response:
+    return await show_game(visit, "match.html", found=await _match(visit), live=live.address(visit))
 
 
 def _failed(visit: Visit) -> bool:
@@ -120,6 +130,8 @@ async def figures_csv(visit: Visit) -> Response:
 routes: list[Route] = [
     studio_page(MATCHES, all_matches),
     live.live_route(MATCHES, _matches),
+    studio_page(ONE_MATCH, one_match),
+    live.live_route(ONE_MATCH, _match),
     studio_page(LOG, log),
     live.live_route(LOG, _calls),
     studio_page(FIGURES, figures),
