@@ -102,6 +102,7 @@ def test_a_passkey_is_registered_named_used_alone_and_as_a_second_step_and_remov
     said = credential(site, key, f"{at}/security/passkeys/options", {**form, "factor_password": PASSWORD}, made=True)
     made = site.post(f"{at}/security/passkeys", data={**form, "passkey_name": "<b>mine</b>", "credential": said})
     assert (made.status_code, len(CODE.findall(made.text))) == (200, 10)
+    form = tokens(site.get(f"{at}/security").text)
     again = site.post(f"{at}/security/passkeys", data={**form, "passkey_name": "again", "credential": said})
     assert again.status_code == 422
     text = site.get(f"{at}/security").text

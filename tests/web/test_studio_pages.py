@@ -394,7 +394,14 @@ def test_members_have_roles_and_a_studio_keeps_an_owner(served: Server) -> None:
     assert site.post("/studio/members/role", data={**form, **change}).status_code == 409
     promoted = {"member": everyone[name]["member_id"], "role": "owner"}
     assert site.post("/studio/members/role", data={**form, **promoted}).status_code == 303
+    asked = second.post("/studio/members/role", data={**theirs, **change})
+    assert asked.status_code == 401, "another role is another log-in"
+    second.post("/studio/log-in", data={**hidden(asked.text), "username": name, "password": PASSWORD})
+    theirs = hidden(second.get("/studio/you").text)
     assert second.post("/studio/members/role", data={**theirs, **change}).status_code == 303
+    form = hidden(site.get("/studio/log-in").text)
+    site.post("/studio/log-in", data={**form, "username": first["username"], "password": PASSWORD})
+    form = hidden(site.get("/studio/you").text)
     assert site.post("/studio/members/role", data={**form, **promoted}).status_code == 403, "an owner no more"
     assert second.post("/studio/members/remove", data={**theirs, "member": first["member_id"]}).status_code == 303
     assert 'action="/studio/log-in"' in site.get("/studio/members").text, "the sessions are over"

@@ -339,6 +339,8 @@ def _set_password(
 ) -> None:
     store.update_person(tx, kind, row.id, password_hash=password_hash)
     store.delete_sessions_of(tx, row.id, but=keep_session)
-    tickets.delete_of(tx, row.id, RESET)
+    # Whoever had the old password may wait for a second step, or for an address of his to be made the account's.
+    tickets.delete_of(tx, row.id, RESET, auth.SECOND_FACTOR)
+    tickets.delete_of_addresses(tx, row.id, VERIFICATION, but=row.email)
     values = {"username": row.username, "link": mails.link(settings, kind, "forgot-password")}
     mails.post(tx, vault, mail_id, "password-changed", row.email, values, now)

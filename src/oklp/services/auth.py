@@ -234,10 +234,15 @@ def check_failures(tx: Tx, settings: Settings, attempt: LogIn, now: int) -> None
     window_ms = settings.login_window_seconds * 1000
     limits = (settings.login_failures, settings.login_failures * PER_NAME_FACTOR)
     for key, limit in zip(attempt.keys, limits, strict=True):
-        count, oldest = players.failures_since(tx, key, now - window_ms)
-        if count >= limit:
-            wait = (oldest if oldest is not None else now) + window_ms - now
-            raise TooManyRequests("Too many failed log-ins; wait a little.", retry_after_seconds=max(1, wait // 1000))
+        check_count(tx, key, limit, window_ms, now)
+
+
+def check_count(tx: Tx, key: str, most: int, window_ms: int, now: int) -> None:
+    """Raises TooManyRequests when there were as many failures under `key` in the window."""
+    count, oldest = players.failures_since(tx, key, now - window_ms)
+    if count >= most:
+        wait = (oldest if oldest is not None else now) + window_ms - now
+        raise TooManyRequests("Too many failed log-ins; wait a little.", retry_after_seconds=max(1, wait // 1000))
 
 
 class LoggedIn(NamedTuple):
@@ -368,6 +373,12 @@ def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError
 
 def log_out(tx: Tx, token_hash: str) -> None:
     players.delete_session(tx, token_hash)
+
+
+def renew_session(tx: Tx, token_hash: str, new_hash: str) -> None:
+    """Another token for the same session: whoever has the old one has nothing any more. Raises Unauthenticated."""
+    if not players.renew_session(tx, token_hash, new_hash):
+        raise Unauthenticated("The session is unknown or has expired.", token_refused=True)
 
 
 def _session_id(token_hash: str) -> str:

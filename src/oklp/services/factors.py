@@ -28,6 +28,9 @@ STEP_MS = 30_000
 # A code is taken one step early or late: clocks of telephones are not ours.
 STEPS_AROUND = (0, -1, 1)
 RECOVERY_CODES = 10
+# Six digits of which three are right at a time: whoever has the password may guess so often, from wherever he calls.
+MOST_WRONG_CODES = 20
+WRONG_CODES_MS = 24 * 3_600_000  # as long as failed log-ins are kept
 GONE = "The log-in has expired or was completed; begin again."
 
 
@@ -204,6 +207,8 @@ def finish_by_code(
 ) -> LoggedIn:
     """The session of a log-in, if the code is right; a wrong one counts like a wrong password.
 
+    Codes of the app, which can be guessed, are counted by account besides, and no new password forgets those.
+
     Raises Unauthenticated, TooManyRequests.
     """
     row = waiting(tx, step, now)
@@ -211,33 +216,44 @@ def finish_by_code(
     auth.check_failures(tx, settings, attempt, now)
     right = False
     if code is not None:
+        people.lock_person(tx, step.kind, row.id)  # guesses that come to several nodes at once are counted in turn
+        auth.check_count(tx, _guesses(step.kind, row.id), MOST_WRONG_CODES, WRONG_CODES_MS, now)
         totp = store.totp_of(tx, row.id)
         right = totp is not None and totp.confirmed_at is not None and _use_totp(tx, vault, totp, code, now)
     elif recovery_code is not None:
-        right = store.use_code(tx, row.id, _code_hash(row.id, recovery_code))
+        code_hash = _code_hash(row.id, recovery_code)
+        right = store.use_code(tx, row.id, code_hash)
         if right:
-            _warn_of_recovery(tx, settings, vault, step.kind, row, now)
+            _warn_of_recovery(tx, settings, vault, step.kind, row, code_hash, now)
     if not right:
         auth.fail(tx, attempt, now)
+        if code is not None:
+            people.insert_failure(tx, _guesses(step.kind, row.id), now)
         return LoggedIn(None)
     return finish(tx, settings, step, row, token, now)
+
+
+def _guesses(kind: str, person_id: str) -> str:
+    """What wrong codes of an account are counted by."""
+    return f"second-step:{kind}:{person_id}"
 
 
 def finish(tx: Tx, settings: Settings, step: SecondStep, row: Row, token: str, now: int) -> LoggedIn:
     """Both steps are done. Raises Unauthenticated when another request has been quicker."""
     if tickets.take(tx, auth.SECOND_FACTOR, step.kind, step.pending_hash, now) is None:
         raise Unauthenticated(GONE, token_refused=True)
+    people.clear_failures(tx, _guesses(step.kind, row.id))
     return auth.open_session(tx, settings, step.attempt(row.username), row.id, token, now)
 
 
-def _warn_of_recovery(tx: Tx, settings: Settings, vault: Vault, kind: str, row: Row, now: int) -> None:
+def _warn_of_recovery(tx: Tx, settings: Settings, vault: Vault, kind: str, row: Row, code_hash: str, now: int) -> None:
     values = {
         "username": row.username,
         "left": str(store.codes_left(tx, row.id)),
         "link": mails.link(settings, kind, "forgot-password"),
     }
     # The code is used up, so that this happens once: its hash names the mail.
-    mails.post(tx, vault, hash_token(f"recovery:{row.id}:{now}"), "recovery-code-used", row.email, values, now)
+    mails.post(tx, vault, hash_token(f"recovery:{code_hash}"), "recovery-code-used", row.email, values, now)
 
 
 def _use_totp(tx: Tx, vault: Vault, row: Row, code: str, now: int) -> bool:

@@ -16,7 +16,7 @@ from oklp.errors import Conflict, Forbidden, InvariantBroken, NotFound
 from oklp.services import views, webhooks
 from oklp.services.auth import Person
 from oklp.services.players import taken
-from oklp.storage import events, games, ledger, matches, players
+from oklp.storage import events, factors, games, ledger, matches, players, tickets
 from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
@@ -218,10 +218,16 @@ def add_member(
 def change_member(
     tx: Tx, actor: str, studio_id: str, member_id: str, role: contract.Role, now: int
 ) -> contract.StudioMember:
-    """Another role, which is looked at with each request. Raises Conflict for the last owner, NotFound."""
+    """Another role. Sessions end with the old one, but those of somebody who changes his own.
+
+    Whoever found a viewer's session is not to be an owner by it, and no open stream outlives what it was opened by.
+    Raises Conflict for the last owner, NotFound.
+    """
     found = _lock_member(tx, studio_id, member_id, keeps_owner=role == OWNER)
     if found.role != role:
         players.update_person(tx, "member", member_id, role=role)
+        if actor != f"member:{found.username}":
+            players.delete_sessions_of(tx, member_id)
         detail = {"username": found.username, "from": found.role, "to": role}
         _audit(tx, actor, "member.role", f"studio:{studio_id}", detail, now)
     row = players.person(tx, "member", member_id)
@@ -246,6 +252,8 @@ def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) 
     """The member and his sessions are gone at once. Raises Conflict for the last owner, NotFound for a stranger."""
     found = _lock_member(tx, studio_id, member_id, keeps_owner=False)
     players.delete_sessions_of(tx, member_id)
+    factors.delete_all(tx, member_id)
+    tickets.delete_all(tx, member_id)
     players.delete_member(tx, member_id)
     _audit(tx, actor, "member.remove", f"studio:{studio_id}", {"username": found.username, "role": found.role}, now)
 

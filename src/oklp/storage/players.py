@@ -34,6 +34,12 @@ def by_email(tx: Tx, kind: str, email: str, limit: int) -> Sequence[Row]:
     return tx.rows(sa.select(table).where(wanted).order_by(table.c.username_key).limit(limit))
 
 
+def lock_person(tx: Tx, kind: str, person_id: str) -> None:
+    """Until the transaction ends, who else locks this person waits."""
+    table = PEOPLE[kind]
+    tx.row(sa.select(table.c.id).where(table.c.id == person_id).with_for_update())
+
+
 def update_person(tx: Tx, kind: str, person_id: str, **values: Any) -> None:
     table = PEOPLE[kind]
     tx.execute(table.update().where(table.c.id == person_id).values(**values))
@@ -126,6 +132,12 @@ def sessions(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
         hashes,
     )
     return {row.token_hash: row for row in rows}
+
+
+def renew_session(tx: Tx, token_hash: str, new_hash: str) -> bool:
+    """False when there is no such session."""
+    s = schema.sessions
+    return tx.execute(s.update().where(s.c.token_hash == token_hash).values(token_hash=new_hash)).rowcount == 1
 
 
 def delete_session(tx: Tx, token_hash: str) -> None:

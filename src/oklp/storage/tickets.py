@@ -35,5 +35,15 @@ def delete_of(tx: Tx, subject_id: str, *purposes: str) -> None:
     tx.execute(t.delete().where(t.c.subject_id == subject_id, t.c.purpose.in_(purposes)))
 
 
+def delete_of_addresses(tx: Tx, subject_id: str, purpose: str, but: str) -> None:
+    """Those of one person that stand for another address than this one."""
+    tx.execute(t.delete().where(t.c.subject_id == subject_id, t.c.purpose == purpose, t.c.email != but))
+
+
+def delete_all(tx: Tx, subject_id: str) -> None:
+    """Those of one person, for whatever."""
+    tx.execute(t.delete().where(t.c.subject_id == subject_id))
+
+
 def sweep(tx: Tx, now: int) -> None:
     tx.execute(t.delete().where(t.c.expires_at < now))

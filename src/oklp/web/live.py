@@ -161,12 +161,10 @@ async def event_stream(here: Context, user_id: str, session_hash: str, start: Po
         yield f"retry: 1000\nid: {position}\n\n"
         with here.hub.subscribe(user_id) as subscription:
             async for batch in subscription.events(position):
-                if batch:
-                    yield "".join(map(_render, batch))
-                else:
-                    yield ": still here\n\n"
-                    if not await session_holds(here, session_hash):
-                        return
+                # Before each batch, or a stream that always has something to say would outlive its session.
+                if not await session_holds(here, session_hash):
+                    return
+                yield "".join(map(_render, batch)) or ": still here\n\n"
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream(), headers=headers, media_type="text/event-stream")

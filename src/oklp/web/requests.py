@@ -20,6 +20,7 @@ from oklp.web.problems import refused
 Scope = MutableMapping[str, Any]
 
 NO_SNIFF = (b"x-content-type-options", b"nosniff")
+NO_FRAME = (b"x-frame-options", b"DENY")  # whatever is shown, the document of the APIs and the files too
 CLIENT_GONE = 499  # counted, never sent
 CUT = 503  # the drain is over: whoever cancels the request answers it (oklp/serving.py)
 
@@ -46,7 +47,7 @@ class Observed:
                 said = message.get("body", b"")
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), NO_SNIFF]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), NO_SNIFF, NO_FRAME]
             await send(message)
 
         try:

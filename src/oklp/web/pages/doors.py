@@ -15,7 +15,7 @@ from oklp.web import second_step
 from oklp.web.pages import forms, refusals
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
-from oklp.web.pages.visit import PLAYER, Realm, Visit, local_path
+from oklp.web.pages.visit import PLAYER, Realm, Visit, local_path, realm_of
 from oklp.web.sessions import NO_STORE, log_in_as
 
 CARRIED = "_carried"
@@ -32,7 +32,7 @@ async def before(visit: Visit) -> Response:
     """Instead of a page that is for players: the log-in, with status 401 for a form that was sent."""
     if visit.request.method == "GET":
         return await _log_in_page(visit, Form(), next_path=visit.path, why="expired" if visit.expired else "")
-    path = visit.request.url.path
+    path = visit.at
     carried = json.dumps({"path": path, "fields": without_secrets(visit.fields)}) if path in RESUMED else ""
     if len(carried) > MAX_CARRIED_CHARS:
         carried = ""
@@ -171,7 +171,10 @@ def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
         kept = json.loads(carried)
         path, fields = kept["path"], {str(name): str(value) for name, value in kept["fields"].items()}
         renderer = RESUMED[path]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        "".join(fields.values()).encode()  # half a surrogate pair can be written in JSON, and on no page
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    if realm_of(path) is not visit.realm:
         return None
     visit.fields = fields
     return renderer(visit, Form(fields))

@@ -82,6 +82,7 @@ async def remove_totp(visit: Visit) -> Response:
         await visit.here.db.write(factors.remove_totp, await _proved(visit))
     except OklpError as refusal:
         return await refused(visit, refusal)
+    await visit.renew_session()
     return go(visit, visit.realm.security, visit._("The authenticator app is removed."))
 
 
@@ -90,6 +91,7 @@ async def remove_totp(visit: Visit) -> Response:
 
 async def _added(visit: Visit, recovery_codes: list[str] | None, said: str) -> Response:
     """After a factor was added: the recovery codes that came with the first, or back."""
+    await visit.renew_session()
     if recovery_codes is None:
         return go(visit, visit.realm.security, said)
     return await show(visit, "recovery_codes.html", 200, codes=recovery_codes, said=said)
@@ -141,6 +143,7 @@ async def remove_passkey(visit: Visit) -> Response:
         await visit.here.db.write(factors.remove_passkey, await _proved(visit), passkey_id)
     except OklpError as refusal:
         return await refused(visit, refusal)
+    await visit.renew_session()
     return go(visit, visit.realm.security, visit._("The passkey is removed."))
 
 

@@ -73,7 +73,7 @@ def claim(visit: Visit) -> Claim | None:
     now = visit.here.clock()
     rest = json.dumps(sorted(visit.fields.items()))
     return Claim(
-        key=idempotency.Key(visit.person.id, f"POST {visit.request.url.path}", f"form:{key}"),
+        key=idempotency.Key(visit.person.id, f"POST {visit.at}", f"form:{key}"),
         body_hash=hashlib.sha256(rest.encode()).hexdigest(),
         now=now,
         valid_since=now - visit.here.settings.idempotency_seconds * 1000,

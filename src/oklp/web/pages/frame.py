@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -52,7 +53,6 @@ CONTENT_SECURITY_POLICY = (
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -177,7 +177,7 @@ async def refusal_page(visit: Visit, refusal: OklpError) -> Response:
 
 def wants_page(request: Request) -> bool:
     """True for what a person typed or followed, false for programs: those get `problem+json`."""
-    path = request.url.path
+    path = request.scope["path"]
     if path.startswith(("/api/", "/auth/", "/metrics", "/healthz", "/readyz", "/openapi.json")):
         return False
     return "text/html" in request.headers.get("accept", "")
@@ -185,7 +185,7 @@ def wants_page(request: Request) -> bool:
 
 async def lost(request: Request, refusal: OklpError) -> Response:
     """The error page for what no route of a page has met: an unknown address, or something unforeseen."""
-    visit = Visit.begin(request, realm_of(request.url.path))
+    visit = Visit.begin(request, realm_of(request.scope["path"]))
     if refusal.status != 429:  # too many requests cost the database nothing
         try:
             await visit.recognise()
@@ -238,5 +238,6 @@ def _preference(visit: Visit) -> Response | None:
         return None
     for name, value in chosen.items():
         visit.set_cookie(name, str(value), YEAR_SECONDS)
-    rest = visit.request.url.remove_query_params(["language", "theme"])
-    return go(visit, f"{rest.path}?{rest.query}" if rest.query else rest.path)
+    others = [each for each in visit.request.query_params.multi_items() if each[0] not in ("language", "theme")]
+    rest = urlencode(others)
+    return go(visit, f"{visit.at}?{rest}" if rest else visit.at)

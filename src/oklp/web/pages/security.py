@@ -86,6 +86,7 @@ async def change_password(visit: Visit) -> Response:
         await sessions.change_password(visit.here, visit.request, visit.me, current, new, session_of(visit))
     except OklpError as refusal:
         return await refused(visit, refusal, "new_password")
+    await visit.renew_session()
     return go(visit, visit.realm.security, visit._("The new password works. You are logged out everywhere else."))
 
 

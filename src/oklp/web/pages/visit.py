@@ -26,7 +26,7 @@ from oklp.services.auth import Person, SessionQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
 from oklp.web.caller import form_fields
-from oklp.web.context import Context, context_of
+from oklp.web.context import Context, context_of, new_token
 from oklp.web.pages import words
 
 STRANGER = "oklp_visit"
@@ -168,10 +168,19 @@ class Visit:
         return self.person
 
     @property
+    def at(self) -> str:
+        """This address without its query. The framework's own is made with the Host header, which may say anything."""
+        return str(self.request.scope["path"])
+
+    @property
+    def query(self) -> str:
+        """As it came, without the question mark."""
+        return str(self.request.scope["query_string"].decode("latin-1"))
+
+    @property
     def path(self) -> str:
         """This address with its query."""
-        query = self.request.url.query
-        return f"{self.request.url.path}?{query}" if query else self.request.url.path
+        return f"{self.at}?{self.query}" if self.query else self.at
 
     def argument(self, name: str) -> str | None:
         """Of the query."""
@@ -263,6 +272,7 @@ class Visit:
         kept = self.request.cookies.get(self._name(NOTICES), "")[:4_000]
         try:
             told = json.loads(base64.urlsafe_b64decode(kept)) if kept else []
+            json.dumps(told, ensure_ascii=False).encode()  # half a surrogate pair fits on no page
         except (ValueError, RecursionError):
             return []
         sound = isinstance(told, list) and all(
@@ -282,6 +292,15 @@ class Visit:
         if self.realm is PLAYER:
             self.seen = str(await self.here.db.read(live.here))
         self.person = await self.here.db.read_set(auth.sessions, SessionQuestion(hash_token(token), self.here.clock()))
+
+    async def renew_session(self) -> None:
+        """Another token for this session, since more depends on it from now on. Raises Unauthenticated."""
+        if self.session is None:
+            raise Unauthenticated("Log in first.")
+        token = new_token()
+        await self.here.db.write(auth.renew_session, hash_token(self.session), hash_token(token))
+        self.session = token
+        self.set_cookie(self.realm.cookie, token, self.here.settings.session_seconds)
 
     async def end_session(self) -> None:
         if self.session is not None:

@@ -117,7 +117,9 @@ def pretty(text: str) -> str:
     if len(text) > LONGEST_PRETTY:
         return text
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        lines = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        lines.encode()  # half a surrogate pair can be written in JSON, and on no page
+        return lines
     except (ValueError, RecursionError):
         return text
 

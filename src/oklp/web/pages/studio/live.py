@@ -30,8 +30,7 @@ Look = Callable[[Visit], Awaitable[object]]
 
 def address(visit: Visit) -> str:
     """Of the stream of the page that is being shown."""
-    query = visit.request.url.query
-    return f"{visit.request.url.path}/live{f'?{query}' if query else ''}"
+    return f"{visit.at}/live{f'?{visit.query}' if visit.query else ''}"
 
 
 def live_route(path: str, look: Look) -> Route:
@@ -58,6 +57,8 @@ async def _changes(visit: Visit, session: str, look: Look) -> AsyncIterator[str]
     with visit.here.traffic.ear() as ear:
         while not ear.closing:
             ear.forget()
+            if not await session_holds(visit.here, hash_token(session)):
+                return
             try:
                 found = hashlib.sha256(repr(await look(visit)).encode()).hexdigest()
             except Unavailable:  # the database is away; the stream is held
@@ -70,6 +71,4 @@ async def _changes(visit: Visit, session: str, look: Look) -> AsyncIterator[str]
                 yield "event: change\ndata: {}\n\n"
             if not await ear.wait(HEARTBEAT_SECONDS):
                 yield ": still here\n\n"
-                if not await session_holds(visit.here, hash_token(session)):
-                    return
             await asyncio.sleep(PAUSE_SECONDS)

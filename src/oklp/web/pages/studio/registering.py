@@ -39,7 +39,8 @@ async def _show_step(visit: Visit, form: Form, step: int, status: int = 200) -> 
 
 
 async def show_new_game(visit: Visit, form: Form) -> Response:
-    """The step where somebody was when his session ended."""
+    """The step where somebody was when his session ended. Raises Forbidden: by now he may be somebody else."""
+    member_of(visit).need(DEVELOPER)
     return await _show_step(visit, form, _step(form["step"]))
 
 
