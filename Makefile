@@ -6,6 +6,9 @@ PYTHON ?= python3
 WORKERS ?= 3
 ARGS ?=
 
+# What is compiled is kept, whatever the shell says: a test run starts hundreds of processes, and each would compile anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench soak docs screenshots words format clean setup setup-dev
 

@@ -28,7 +28,8 @@ import httpcore
 import httpx
 import uvloop
 
-from oklp.sender import Outgoing, WebhookSender
+from oklp.exchange import Outgoing
+from oklp.sender import WebhookSender
 
 BODY = json.dumps(
     {

@@ -157,6 +157,8 @@ def install(kind: str) -> None:
     say(f"installing the package and its dependencies ({kind}); the first time takes a minute")
     group = ["--group", "dev"] if kind == "dev" else []
     run([*pip, "install", "--quiet", "--editable", ".[demo]", *group])
+    # As pip does with what it copies: where nothing may be written later on, each start would compile anew.
+    run([str(VENV_PYTHON), "-m", "compileall", "-q", "src", "games"])
     # Written beside its place and renamed, so that a set-up cut short never leaves half a stamp.
     fresh = STAMP.with_suffix(".new")
     fresh.write_text(json.dumps({"fingerprint": fingerprint(), "kind": kind}))

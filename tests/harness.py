@@ -35,7 +35,7 @@ def free_port() -> int:
 
 # Most of what a command of `oklp` costs is importing: it is done once, and each process is a fork of what has done it.
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tests.harness", "oklp.cli", "oklp.serving", "rich.markdown", "rich._emoji_codes"])
+_forks.set_forkserver_preload(["tests.harness", "tests.prepared"])
 
 
 def _become_oklp(arguments: tuple[str, ...], env: dict[str, str], output: str, errors: str) -> None:

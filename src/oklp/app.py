@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -52,6 +54,9 @@ from oklp.web.requests import Observed, Shortcut, hot
 from oklp.worker import Worker
 
 log = get_logger(__name__)
+
+# FastAPI silences this where it makes its fields; those of the wire are built after that, when first used.
+warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
 TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes"})

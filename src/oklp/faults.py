@@ -13,14 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from oklp import signing
-from oklp.sender import Exchange, Outgoing, WebhookSender
+from oklp.exchange import Exchange, Outgoing, Way
 from oklp.services.faults import Stroke
 
 log = logging.getLogger("oklp.faults")
 
 EXPIRED_SECONDS = 3_600
-
-Way = Callable[[Outgoing], Awaitable[Exchange]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +35,8 @@ class Credentials:
 class FaultyNetwork:
     """Stands between the worker and its sender for those attempts that a fault strikes."""
 
-    def __init__(self, sender: WebhookSender, timeout_seconds: float) -> None:
-        self._sender = sender
+    def __init__(self, direct: Way, timeout_seconds: float) -> None:
+        self._direct = direct
         self._timeout_seconds = timeout_seconds
         self._under_way: set[asyncio.Task[Exchange]] = set()
         self._closed = asyncio.Event()
@@ -77,7 +75,7 @@ class FaultyNetwork:
 
         `way` is how the real exchanges are made: by the sender, or by way of a listener.
         """
-        way = way or self._sender.send
+        way = way or self._direct
         plays: dict[str, Callable[[Stroke, Outgoing, Way], Awaitable[Exchange]]] = {
             "put_refused": self._refused,
             "delete_refused": self._refused,

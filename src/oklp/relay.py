@@ -14,8 +14,8 @@ from itertools import count
 
 from oklp import contract
 from oklp.errors import OklpError
+from oklp.exchange import Exchange, Outgoing, Way, judged, kept_headers, kept_text
 from oklp.observability import get_logger
-from oklp.sender import Exchange, Outgoing, WebhookSender, judged, kept_headers, kept_text
 from oklp.services import listening
 from oklp.services.listening import Closed, Key
 from oklp.services.vault import Vault
@@ -38,7 +38,7 @@ class Relay:
         vault: Vault,
         clock: Callable[[], int],
         timeout_seconds: float,
-        direct: WebhookSender,
+        direct: Way,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
@@ -79,7 +79,7 @@ class Relay:
             if not await self._db.write(
                 listening.park, self._vault, key, sending.game_id, outgoing.headers, now, until
             ):
-                return await self._direct.send(outgoing)
+                return await self._direct(outgoing)
             self._follow()
             closed, error = await self._outcome(key, answered, started)
         finally:

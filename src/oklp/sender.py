@@ -9,14 +9,13 @@ An address is judged where the socket is made (`_Connector`), not when a name wa
 from __future__ import annotations
 
 import asyncio
-import codecs
 import errno
 import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,14 +27,11 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from oklp.addresses import URL_CHARACTERS, ForbiddenAddress, address_allowed, check_webhook_url
+from oklp.addresses import URL_CHARACTERS, ForbiddenAddress, address_allowed
 from oklp.errors import InvariantBroken
-
-__all__ = ["Exchange", "Lookup", "Outgoing", "WebhookSender", "address_allowed", "check_webhook_url"]
+from oklp.exchange import Exchange, Outgoing, as_text, brief, judged, kept_headers
 
 READ_LIMIT_BYTES = 64 * 1024
-KEPT_BODY_BYTES = 4 * 1024
-KEPT_HEADERS_LENGTH = 8 * 1024
 HEADER_LINE_LIMIT_BYTES = 8_190
 # What is parsed of one answer at the most. Reading stops at READ_LIMIT_BYTES of a body, but heads, interim answers and
 # the framing of chunks have no end either, where a receiver wants it so, and parsing them costs everyone's time.
@@ -47,39 +43,6 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """From a host name to its numeric addresses, best first; raises OSError."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One request, ready to be sent: `url` as registered (it is not normalised), `headers` with JWT and signatures."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What came of a request. It was delivered if, and only if, `error` is None: a 200, read to its end or the limit.
-
-    status       of the answer, once its whole head came
-    headers      names in lower case, repeated ones joined; the first 8 K characters
-    body         the first 4 KB as text that any database can store
-    error        a short sentence for people
-    complete     the whole head of an answer came
-    sent         False only if surely no byte of the request reached the receiver
-    url          where it went, when somebody else has sent it elsewhere than to the URL of the request
-    """
-
-    status: int | None
-    headers: dict[str, str] | None
-    body: str | None
-    error: str | None
-    duration_ms: int
-    complete: bool
-    sent: bool
-    url: str | None = None
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
@@ -352,7 +315,7 @@ class WebhookSender:
         return Exchange(
             status=call.status,
             headers=call.headers,
-            body=_as_text(call.body) if call.status is not None else None,
+            body=as_text(call.body) if call.status is not None else None,
             error=error,
             duration_ms=round((self._monotonic() - started) * 1_000),
             complete=call.status is not None,
@@ -387,7 +350,7 @@ class WebhookSender:
         )
         try:
             call.status = response.status
-            call.headers = _kept_headers(response)
+            call.headers = kept_headers(response.headers.items())
             # Reading until the end, or the limit, is what lets a connection be used again.
             while len(call.body) < READ_LIMIT_BYTES and not response.content.at_eof():
                 call.body += await response.content.readany()
@@ -453,15 +416,6 @@ def _judgement(call: _Call) -> str | None:
     return judged(call.status)
 
 
-def judged(status: int) -> str | None:
-    """What is wrong with an answer, by its status: only 200 is a yes (contract section A3)."""
-    if status == 200:
-        return None
-    if 300 <= status < 400:
-        return f"answered {status} (redirects are not followed)"
-    return f"answered {status}, not 200"
-
-
 def _explanation(exc: Exception, call: _Call) -> str:
     """A sentence for whatever ended the call."""
     match exc:
@@ -469,9 +423,9 @@ def _explanation(exc: Exception, call: _Call) -> str:
             return str(exc)
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(exc.certificate_error, "verify_message", "") or str(exc.certificate_error)
-            return f"the TLS certificate is not valid: {_brief(reason)}"
+            return f"the TLS certificate is not valid: {brief(reason)}"
         case aiohttp.ClientConnectorSSLError():
-            return f"the TLS handshake failed: {_brief(getattr(exc.os_error, 'reason', None) or str(exc.os_error))}"
+            return f"the TLS handshake failed: {brief(getattr(exc.os_error, 'reason', None) or str(exc.os_error))}"
         case aiohttp.ClientConnectorError():
             return _not_connected(exc)
         case _Unanswered() if not call.overflowed:
@@ -493,51 +447,9 @@ def _not_connected(exc: aiohttp.ClientConnectorError) -> str:
     cause = exc.os_error
     if isinstance(cause, ForbiddenAddress):
         return str(cause.strerror)
-    reason = _brief(cause.strerror or str(cause))
+    reason = brief(cause.strerror or str(cause))
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return f"the name {exc.host} could not be looked up: {reason}"
     if cause.errno == errno.ECONNREFUSED:
         return "connection refused"
     return f"could not connect: {reason}"
-
-
-# Control characters, and the lone halves of surrogate pairs by which undecodable header bytes are kept.
-_UNFIT = {code: "�" for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)) if chr(code) not in "\n\t"}
-
-
-def _fit(text: str) -> str:
-    return text if text.isprintable() else text.translate(_UNFIT)
-
-
-def kept_text(text: str) -> str:
-    """Of an answer's body that somebody else has read, what is kept."""
-    return _as_text(bytearray(text.encode("utf-8", "replace")))
-
-
-def _as_text(body: bytearray) -> str:
-    """The first KEPT_BODY_BYTES. A character cut in half at the end is left out; what is no UTF-8 is replaced."""
-    cut = len(body) > KEPT_BODY_BYTES
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return _fit(decoder.decode(bytes(body[:KEPT_BODY_BYTES]), final=not cut).replace("\r\n", "\n"))
-
-
-def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    return kept_headers(response.headers.items())
-
-
-def kept_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Names in lower case, repeated ones joined; the first 8 K characters."""
-    kept: dict[str, str] = {}
-    room = KEPT_HEADERS_LENGTH
-    for raw_name, raw_value in headers:
-        name, value = _fit(raw_name.lower()), _fit(raw_value)
-        room -= len(name) + len(value)
-        if room < 0:
-            break
-        kept[name] = f"{kept[name]}, {value}" if name in kept else value
-    return kept
-
-
-def _brief(text: str) -> str:
-    """One line of somebody else's words."""
-    return " ".join(_fit(text).split())[:200]

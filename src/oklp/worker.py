@@ -12,14 +12,14 @@ import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oklp import signing
 from oklp.errors import OklpError
+from oklp.exchange import Exchange, Outgoing
 from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
 from oklp.relay import Relay
-from oklp.sender import Exchange, Outgoing, WebhookSender
 from oklp.services import auth, calls, faults, housekeeping, matches, records, results, starting
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook, Noted
@@ -28,6 +28,9 @@ from oklp.services.vault import Vault
 from oklp.services.webhooks import Reply, Sending
 from oklp.settings import Settings
 from oklp.storage.engine import Database
+
+if TYPE_CHECKING:
+    from oklp.sender import WebhookSender
 
 log = get_logger(__name__)
 
@@ -42,6 +45,37 @@ RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 CUT_SECONDS = 1.0
 CUT = "the server was stopped before the answer came"
 USER_AGENT = "oklp-webhooks/1"
+
+
+class _LateSender:
+    """A `WebhookSender` that is made for the first webhook: its client library is a tenth of a server's start, and of
+    its memory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._making: asyncio.Task[WebhookSender] | None = None
+
+    async def send(self, outgoing: Outgoing) -> Exchange:
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(self._make))
+        sender = await asyncio.shield(self._making)
+        return await sender.send(outgoing)
+
+    async def close(self) -> None:
+        if self._making is not None:
+            await (await self._making).close()
+
+    def _make(self) -> WebhookSender:
+        from oklp.sender import WebhookSender
+
+        return WebhookSender(
+            timeout_seconds=self._settings.webhook_timeout_seconds,
+            allow_loopback=self._settings.sandbox,
+            concurrency=self._settings.webhook_concurrency,
+            # Games may share a host: a limit a host would let a slow game hold up its neighbours.
+            concurrency_per_host=self._settings.webhook_concurrency,
+        )
 
 
 class Worker:
@@ -64,15 +98,9 @@ class Worker:
         self._keys = keys
         self._armed = armed
         self._book = book
-        self._sender = WebhookSender(
-            timeout_seconds=settings.webhook_timeout_seconds,
-            allow_loopback=settings.sandbox,
-            concurrency=settings.webhook_concurrency,
-            # Games may share a host: a limit a host would let a slow game hold up its neighbours.
-            concurrency_per_host=settings.webhook_concurrency,
-        )
-        self._faulty = FaultyNetwork(self._sender, settings.webhook_timeout_seconds)
-        self._relay = Relay(db, vault, clock, settings.webhook_timeout_seconds, self._sender)
+        self._sender = _LateSender(settings)
+        self._faulty = FaultyNetwork(self._sender.send, settings.webhook_timeout_seconds)
+        self._relay = Relay(db, vault, clock, settings.webhook_timeout_seconds, self._sender.send)
         self._sending: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False

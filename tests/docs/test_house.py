@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -136,3 +137,19 @@ def test_every_dependency_has_a_written_reason() -> None:
     names = [re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower() for requirement in wanted]
     reasons = (ROOT / "docs" / "decisions" / "0005-dependencies.md").read_text(encoding="utf-8").lower()
     assert [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", reasons)] == []
+
+
+@pytest.mark.parametrize(
+    ("start", "late"),
+    [
+        ("import oklp.cli", {"aiohttp", "alembic", "fastapi", "httpx", "pydantic", "sqlalchemy", "structlog"}),
+        ("import oklp.cli, oklp.serving", {"aiohttp", "aiosmtplib", "httpx"}),
+    ],
+)
+def test_what_is_not_needed_at_the_start_is_loaded_when_it_is(start: str, late: set[str]) -> None:
+    """Decision 0012."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys; {start}; print(*sys.modules)"], check=True, capture_output=True, text=True
+    )
+    assert "typer" in told.stdout.split()
+    assert late.intersection(told.stdout.split()) == set()

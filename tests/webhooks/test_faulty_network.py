@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from oklp.errors import Unavailable
+from oklp.exchange import Exchange, Outgoing
 from oklp.faults import FaultyNetwork
-from oklp.sender import Exchange, Outgoing, WebhookSender
 from oklp.services.faults import Stroke
 
 OUTGOING = Outgoing("PUT", "http://127.0.0.1:9/oklp/match", {}, b"{}")
@@ -37,7 +37,7 @@ def test_a_late_webhook_that_cannot_be_sent_is_logged_when_nobody_waits_any_long
             tried.set()
             raise Unavailable("The database is away.")
 
-        network = FaultyNetwork(WebhookSender.__new__(WebhookSender), timeout_seconds=0.01)
+        network = FaultyNetwork(taken, timeout_seconds=0.01)
         exchange = await network.send(Stroke("late_put", 0), OUTGOING, way)
         assert "timed out" in str(exchange.error)
         late.set()
@@ -53,7 +53,7 @@ def test_a_late_webhook_that_cannot_be_sent_is_logged_when_nobody_waits_any_long
 
 def test_a_server_that_stops_does_not_wait_for_a_timeout_that_is_played() -> None:
     async def play() -> Exchange:
-        network = FaultyNetwork(WebhookSender.__new__(WebhookSender), timeout_seconds=3_600)
+        network = FaultyNetwork(taken, timeout_seconds=3_600)
         attempt = asyncio.create_task(network.send(Stroke("put_timeout"), OUTGOING, taken))
         await asyncio.sleep(0)
         network.hold_nothing_up()

@@ -20,7 +20,8 @@ import uvloop
 
 from oklp import sender as sender_module
 from oklp.addresses import check_webhook_url
-from oklp.sender import Exchange, Lookup, Outgoing, WebhookSender
+from oklp.exchange import Exchange, Outgoing
+from oklp.sender import Lookup, WebhookSender
 from tests.webhooks.receivers import Receivers
 
 T = TypeVar("T")

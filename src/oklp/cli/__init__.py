@@ -6,15 +6,13 @@ Each room has the commands of one noun; here they get their names. What only one
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
-from oklp import __version__
 
-try:
-    import typer
-
-    from oklp.cli import faults, kit, operators, registering, server, simulation, studio
-except ModuleNotFoundError as missing:
+def _without(missing: ModuleNotFoundError) -> NoReturn:
+    """In a bare install."""
+    if (missing.name or "").partition(".")[0] == "oklp":
+        raise missing
     if sys.argv[1:2] == ["new-game"]:  # what a game server with a bare install can do with
         from oklp.new_game import bare
 
@@ -24,6 +22,14 @@ except ModuleNotFoundError as missing:
         " with the path of the checkout or wheel that OKLP was installed from."
         " A bare install has the SDK, and the command `oklp new-game NAME`."
     )
+
+
+try:
+    import typer
+
+    from oklp.cli import faults, kit, operators, registering, server, simulation, studio
+except ModuleNotFoundError as missing:
+    _without(missing)
 
 app = typer.Typer(
     name="oklp",
@@ -36,6 +42,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from oklp import __version__
+
         typer.echo(f"oklp {__version__}")
         raise typer.Exit
 
@@ -97,4 +105,7 @@ _books.command("verify")(server.books_verify)
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as missing:
+        _without(missing)

@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from oklp import contract
 from oklp.cli.house import out, refusals, say
 from oklp.cli.studio import PlatformUrl, run
-from oklp.domain.faults import KINDS, choose
 
 Game = Annotated[str, typer.Option("--game", help="Id of the game; not needed when the studio has one.")]
 
 
 def kinds() -> None:
     """What there is to order, with the options that each kind takes and their defaults."""
+    from oklp.domain.faults import KINDS
+
     for name, kind in KINDS.items():
         options = ", ".join(f"--{option.replace('_', '-')} {value}" for option, value in kind.options.items())
         say(f"{name}  {options}".rstrip())
@@ -39,6 +39,8 @@ def set_fault(
     url: PlatformUrl = "",
 ) -> None:
     """Have the sandbox misbehave towards a game, the next times that it can."""
+    from oklp import contract
+    from oklp.domain.faults import choose
     from oklp.tools import faults
 
     with refusals():
@@ -61,6 +63,7 @@ def list_faults(
     url: PlatformUrl = "",
 ) -> None:
     """What is ordered, in the order in which it strikes: how often it has, and how often it still will."""
+    from oklp import contract
     from oklp.tools import faults
 
     found = run(faults.listed(url, game))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oklp import contract
 from oklp.cli.house import err, fail, out, say
 from oklp.cli.studio import PlatformUrl, run, told
 
@@ -89,6 +88,7 @@ def check(
     url: PlatformUrl = "",
 ) -> None:
     """Check that a game keeps the wire contract. Status 0: nothing failed, 1: a check failed, 2: it could not run."""
+    from oklp import contract
     from oklp.check import command as checker
 
     options = checker.Options(

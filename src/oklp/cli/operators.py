@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from oklp import contract
 from oklp.cli.house import DatabaseUrl, Sandbox, opened, out, say
-from oklp.opening import wall_clock
-from oklp.services import games, staff
-from oklp.services.vault import hash_password
 
 Username = Annotated[str, typer.Argument(help="Whom.")]
+Role = Literal["support", "finance", "admin"]
 Reason = Annotated[str, typer.Option(help="Kept in the audit log.")]
 
 
@@ -22,13 +19,18 @@ def create(
     password: Annotated[str, typer.Option(help="8 to 256 characters.", prompt=True, hide_input=True)],
     email: Annotated[str, typer.Option(help="Where a forgotten password is asked for.")] = "",
     role: Annotated[
-        contract.OperatorRole | None,
+        Role | None,
         typer.Option(help="What he may do; else the first operator is an admin, and those who follow are support."),
     ] = None,
     database_url: DatabaseUrl = "",
     sandbox: Sandbox = False,
 ) -> None:
     """Make an operator, who can log in to the operator console and API."""
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import staff
+    from oklp.services.vault import hash_password
+
     with opened(database_url, sandbox=sandbox) as (_, db):
         made = contract.NewOperator(username=username, password=password, email=email or None)
         hashed = hash_password(made.password)
@@ -40,6 +42,8 @@ def list_operators(database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> 
     """Who runs the platform: name, role, whether active, whether with a second factor."""
     from rich.table import Table
 
+    from oklp.services import staff
+
     with opened(database_url, sandbox=sandbox) as (_, db):
         table = Table("username", "role", "status", "second factor", box=None, pad_edge=False)
         for each in db.run(staff.accounts).operators:
@@ -49,7 +53,7 @@ def list_operators(database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> 
 
 def change_role(
     username: Username,
-    role: Annotated[contract.OperatorRole, typer.Argument(help="What he may do from now on.")],
+    role: Annotated[Role, typer.Argument(help="What he may do from now on.")],
     reason: Reason,
     database_url: DatabaseUrl = "",
     sandbox: Sandbox = False,
@@ -69,6 +73,10 @@ def reinstate(username: Username, reason: Reason, database_url: DatabaseUrl = ""
 
 
 def _decide(username: str, decision: dict[str, str], database_url: str, sandbox: bool) -> None:
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import games, staff
+
     with opened(database_url, sandbox=sandbox) as (_, db):
         action = contract.OperatorAction.model_validate(decision)
         operator_id = db.run(staff.id_of, username)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oklp import contract
 from oklp.cli.house import (
     DatabaseUrl,
     PasswordStdin,
@@ -20,10 +19,10 @@ from oklp.cli.house import (
     say,
     vault_of,
 )
-from oklp.opening import wall_clock
-from oklp.services import games, players, studios
-from oklp.services.vault import hash_password
-from oklp.storage.engine import Tx
+
+if TYPE_CHECKING:
+    from oklp import contract
+    from oklp.storage.engine import Tx
 
 
 def game_register(
@@ -41,6 +40,10 @@ def game_register(
     sandbox: Sandbox = False,
 ) -> None:
     """Register a game. In the sandbox it is approved at once."""
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import games
+
     with opened(database_url, sandbox=sandbox) as (settings, db), private_file(out_file) as write:
         request = contract.NewGame(
             name=name,
@@ -77,6 +80,11 @@ def player_create(
     sandbox: Sandbox = False,
 ) -> None:
     """Make a player, adult and verified; in the sandbox with play money."""
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import players
+    from oklp.services.vault import hash_password
+
     with opened(database_url, sandbox=sandbox) as (settings, db):
         checked = contract.NamedPerson(username=username, password=password)
         if balance and not settings.sandbox:
@@ -104,6 +112,11 @@ def studio_create(
     sandbox: Sandbox = False,
 ) -> None:
     """Make an owner of a studio, who can log in to the studio API and by `oklp login`."""
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import games, studios
+    from oklp.services.vault import hash_password
+
     with opened(database_url, sandbox=sandbox) as (_, db):
         secret = password_of(password, password_stdin, new=True)
         member = contract.NewStudioMember(

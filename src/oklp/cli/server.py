@@ -7,15 +7,12 @@ import signal
 import socket
 import sys
 import tempfile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
-from oklp import contract, observability
 from oklp.cli.house import (
     DatabaseUrl,
     Sandbox,
@@ -27,14 +24,14 @@ from oklp.cli.house import (
     refusals,
     say,
     settings_of,
+    uncollected,
     vault_of,
 )
-from oklp.opening import check_database, make_ready, wall_clock
-from oklp.services import auth, books
-from oklp.settings import Settings
-from oklp.signing import generate_key
-from oklp.storage.engine import inspect_database, migrate
-from oklp.storage.presence import Presence, announce
+
+if TYPE_CHECKING:
+    from oklp import contract
+    from oklp.settings import Settings
+    from oklp.storage.presence import Presence
 
 WIDEST = 1_000  # columns
 
@@ -48,7 +45,10 @@ def serve(
     expose: Annotated[bool, typer.Option(help="Let a sandbox listen on other addresses than loopback.")] = False,
 ) -> None:
     """The server. On SIGTERM it drains and stops."""
-    from oklp import serving
+    with uncollected():
+        from oklp import observability, serving
+        from oklp.opening import check_database, make_ready
+        from oklp.storage.presence import announce
 
     with refusals():
         settings = settings_of(database_url, sandbox)
@@ -86,7 +86,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], workers: int, listens_at: str) -> int:
-    from oklp import serving
+    from oklp import observability, serving
 
     serving.allow_many_connections()
     # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
@@ -104,6 +104,8 @@ def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], w
 
 def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> None:
     """Bring a database to the current schema."""
+    from oklp.storage.engine import inspect_database, migrate
+
     with refusals():
         settings = settings_of(database_url, sandbox)
         marked = inspect_database(settings.database_url).sandbox
@@ -114,6 +116,10 @@ def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) ->
 
 def keys_rotate(database_url: DatabaseUrl = "") -> None:
     """Sign with a new key from now on; the old one verifies until its last token has expired."""
+    from oklp.opening import wall_clock
+    from oklp.services import auth
+    from oklp.signing import generate_key
+
     with opened(database_url) as (settings, db):
         vault = vault_of(settings, db)
         kid = db.run(auth.rotate_keys, settings, vault, generate_key(), wall_clock())
@@ -125,6 +131,8 @@ def books_verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Prove the ledger: print the totals, name every row that is off, and exit with 1 if any is."""
+    from oklp.services import books
+
     with opened(database_url) as (_, db):
         report = db.run_report(books.verify)
     if as_json:
@@ -137,6 +145,9 @@ def books_verify(
 
 def print_books(report: contract.Books, console: Console = out) -> None:
     """Totals as a table, faults one a line."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
     table = Table(title="Books", caption=f"{report.postings} postings in {report.posting_sets} sets")
     columns = ("players", "escrow", "held", "platform_fees", "studios", "clearing")
     table.add_column("currency")

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from oklp.cli.house import PasswordStdin, err, fail, out, password_of, say
-from oklp.contract import DeliveryEvent, DeliveryState
 
 T = TypeVar("T")
 
@@ -22,6 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Wait = Annotated[bool, typer.Option(help="Wait for the outcome.")]
 DeliveryId = Annotated[str, typer.Argument(help="Id of the delivery.")]
 MatchEvent = Literal["match.started", "match.aborted"]
+DeliveryEvent = Literal["match.started", "match.aborted", "test"]
+DeliveryState = Literal["waiting", "sending", "delivered", "failed"]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """Sign-up, log-in, sessions, passwords, second factors: of players, studios and operators alike (B3, B4)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -134,7 +134,7 @@ class SecondFactor(Wire):
     credential: Credential | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> SecondFactor:
+    def _one_of_them(self) -> Self:
         if sum(each is not None for each in (self.code, self.recovery_code, self.credential)) != 1:
             raise ValueError("must have one of code, recovery_code and credential")
         return self

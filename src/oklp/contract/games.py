@@ -1,6 +1,6 @@
 """Between platform and game: configuration, tokens, matches, results (A1 to A7)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from typing import Annotated, Literal
 

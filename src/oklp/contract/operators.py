@@ -1,9 +1,9 @@
 """The API of operators: vetting, players, money, ledger, audit, health (B4)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,7 +59,7 @@ class OperatorAction(Wire):
     reason: Reason
 
     @model_validator(mode="after")
-    def _role_where_it_counts(self) -> OperatorAction:
+    def _role_where_it_counts(self) -> Self:
         if (self.role is not None) != (self.action == "change-role"):
             raise ValueError("change-role needs a role, and nothing else has one")
         return self

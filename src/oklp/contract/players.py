@@ -1,6 +1,6 @@
 """The API of players: people, games, matches, wallets (B3)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from datetime import date, datetime
 from typing import Annotated, Literal

@@ -1,6 +1,6 @@
 """What every part of the wire shares: the kinds of its values, problems and money (B1, B2)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 import re
 from datetime import date, datetime
@@ -67,7 +67,7 @@ Vetting = Literal["draft", "in-review", "approved", "suspended"]
 
 
 class Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class ProblemField(Wire):

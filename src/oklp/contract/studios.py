@@ -1,9 +1,9 @@
 """The API of studios: games and their settings, conformance, deliveries, faults, figures, members (B4)."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
@@ -238,7 +238,7 @@ class TestEvent(Wire):
     teams: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
 
     @model_validator(mode="after")
-    def _teams_of_one_size(self) -> TestEvent:
+    def _teams_of_one_size(self) -> Self:
         if self.participants % self.teams or self.participants // self.teams > 8:
             raise ValueError("participants must fill the teams evenly, 1 to 8 in each")
         return self
@@ -261,7 +261,7 @@ class ForwardedAnswer(Wire):
     forwarded_to: Url | None = None
 
     @model_validator(mode="after")
-    def _an_answer_or_none(self) -> ForwardedAnswer:
+    def _an_answer_or_none(self) -> Self:
         if self.status is None and self.error is None:
             raise ValueError("status or error must be given")
         return self

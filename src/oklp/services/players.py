@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from babel import Locale
@@ -19,8 +20,13 @@ from oklp.storage.tx import Row
 
 # Locale data lists regions that are no countries as well. `XK` stays: Kosovo has no other code.
 _NO_COUNTRIES = frozenset(["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"])
-COUNTRIES = frozenset(code for code in map(str, Locale("en").territories) if code.isalpha() and len(code) == 2)
-COUNTRIES -= _NO_COUNTRIES
+
+
+@cache
+def countries() -> frozenset[str]:
+    """Their ISO 3166-1 codes of two letters. Made when first asked for: reading the locale data takes a while."""
+    named = map(str, Locale("en").territories)
+    return frozenset(code for code in named if code.isalpha() and len(code) == 2) - _NO_COUNTRIES
 
 
 def taken(field: str, message: str) -> NameTaken:
@@ -39,7 +45,7 @@ def check_sign_up(settings: Settings, request: contract.SignUp, now: int) -> Non
         raise invalid("date_of_birth", "is not a date of birth")
     if age_years(request.date_of_birth, today) < settings.minimum_age_years:
         raise invalid("date_of_birth", f"players must be at least {settings.minimum_age_years} years old")
-    if request.country not in COUNTRIES:
+    if request.country not in countries():
         raise invalid("country", "is not an ISO 3166-1 alpha-2 code")
 
 

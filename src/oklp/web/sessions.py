@@ -16,7 +16,6 @@ from oklp.web.context import Context, new_token, new_uuid
 
 NO_STORE = {"Cache-Control": "no-store"}
 USER_AGENT_CHARS = 200
-NEVER_MATCHES = vault.hash_password("no such person has this password")
 
 
 def attempt_of(request: Request, kind: str, username: str) -> LogIn:
@@ -37,7 +36,7 @@ async def prove_password(here: Context, request: Request, person: Person, passwo
     """
     attempt = attempt_of(request, person.kind, person.username)
     known = await here.db.read(auth.begin_login, here.settings, attempt, here.clock())
-    right = await here.in_pool(vault.verify_password, password, known.password_hash or NEVER_MATCHES)
+    right = await here.in_pool(vault.verify_password, password, known.password_hash or vault.NEVER_MATCHES)
     if not await here.db.write(auth.check_password, here.settings, attempt, right, here.clock()):
         count(login_failures)
         raise invalid(field, "is not the password of this account")
@@ -47,7 +46,7 @@ async def log_in_as(here: Context, request: Request, kind: str, body: contract.L
     """Check a password and open a session. One refusal for unknown names and wrong passwords, and one duration."""
     attempt = attempt_of(request, kind, body.username)
     known = await here.db.read(auth.begin_login, here.settings, attempt, here.clock())
-    right = await here.in_pool(vault.verify_password, body.password, known.password_hash or NEVER_MATCHES)
+    right = await here.in_pool(vault.verify_password, body.password, known.password_hash or vault.NEVER_MATCHES)
     token = new_token()
     subject_id = known.subject_id if right else None
     done = await here.db.write(auth.end_login, here.settings, attempt, subject_id, token, here.clock())

@@ -39,7 +39,9 @@ async def sign_up_page(visit: Visit) -> Response:
 
 async def _sign_up_page(visit: Visit, form: Form, status: int = 200) -> Response:
     named = words.countries(visit.language)
-    countries = sorted(((named.get(code, code), code) for code in players.COUNTRIES), key=lambda each: each[0].lower())
+    countries = sorted(
+        ((named.get(code, code), code) for code in players.countries()), key=lambda each: each[0].lower()
+    )
     minimum_age = visit.here.settings.minimum_age_years
     return await show(visit, "sign_up.html", status, form=form, countries=countries, minimum_age=minimum_age)
 

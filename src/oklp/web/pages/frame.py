@@ -65,7 +65,7 @@ TWO_YEARS = "max-age=63072000; includeSubDomains"
 
 
 @functools.cache
-def _environment(language: str) -> Environment:
+def environment(language: str) -> Environment:
     # With the first page: a server starts without it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -133,7 +133,7 @@ async def show(visit: Visit, template: str, status: int = 200, /, **values: Any)
 
 def _show(visit: Visit, template: str, status: int, nav: Any, values: Mapping[str, Any]) -> Response:
     text = (
-        _environment(visit.language)
+        environment(visit.language)
         .get_template(template)
         .render(
             visit=visit,
