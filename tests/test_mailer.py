@@ -7,7 +7,7 @@ import contextlib
 import io
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -122,6 +122,21 @@ def test_a_mail_arrives_as_it_was_written() -> None:
     assert (message["From"], message["To"], message["Subject"]) == (SENDER, "ada@example.org", "Grüße")
     assert message["Message-ID"] == "<0b5c@play.example>"
     assert message.get_content().replace("\r\n", "\n") == MAIL.text
+
+
+def test_a_mail_that_one_can_stop_says_how() -> None:
+    """RFC 8058. The link is longer than a line of mail likes to be, and must come through in one piece."""
+    link = f"https://play.example/unsubscribe?token={'Ab-_0' * 60}="
+    inbox = Inbox()
+
+    async def work() -> None:
+        async with listening(inbox) as port:
+            await mailer(f"smtp+plain://127.0.0.1:{port}").send(replace(MAIL, unsubscribe=link))
+
+    run(work)
+    raw = cast(bytes, inbox.taken[0].content)
+    assert f"List-Unsubscribe: <{link}>\r\n".encode() in raw.replace(b"\r\n ", b" ")
+    assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])

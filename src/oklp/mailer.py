@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email import policy
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -18,6 +19,9 @@ from oklp.settings import SmtpServer
 
 TIMEOUT_SECONDS = 30
 RULE = "─" * 78
+# Lines may have 998 characters (RFC 5322, section 2.1.1): a link in a header that is folded is none any more.
+# Seven bits, since not every server takes eight.
+ON_THE_WIRE = policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 
 
 class NotSent(Exception):
@@ -31,13 +35,17 @@ class NotSent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """`mail_id` is the same at each attempt, so that a mail that comes twice can be told."""
+    """`mail_id` is the same at each attempt, so that a mail that comes twice can be told.
+
+    `unsubscribe` is a link that takes a POST (RFC 8058): mail programs have a button for it.
+    """
 
     mail_id: str
     recipient: str
     subject: str
     text: str
     at: int
+    unsubscribe: str = ""
 
 
 class Mailer(Protocol):
@@ -75,7 +83,7 @@ class SmtpMailer:
     async def send(self, mail: Mail) -> None:
         import aiosmtplib  # a server that sends no mail need not have it in memory
 
-        message = message_of(mail, self._sender)
+        message = message_of(mail, self._sender).as_bytes()
         server = self._server
         try:
             await aiosmtplib.send(
@@ -106,7 +114,7 @@ class SmtpMailer:
 def message_of(mail: Mail, sender: str) -> EmailMessage:
     """The mail as it goes over the wire (RFC 5322). Raises NotSent for an address that mail has no form for."""
     name, address = parseaddr(sender)
-    message = EmailMessage()
+    message = EmailMessage(policy=ON_THE_WIRE)
     try:
         message["From"] = Address(name, addr_spec=address)
         message["To"] = Address(addr_spec=mail.recipient)
@@ -116,6 +124,9 @@ def message_of(mail: Mail, sender: str) -> EmailMessage:
     message["Date"] = format_datetime(datetime.fromtimestamp(mail.at / 1000, UTC))
     message["Message-ID"] = f"<{mail.mail_id}@{address.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday should answer
+    if mail.unsubscribe:
+        message["List-Unsubscribe"] = f"<{mail.unsubscribe}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(mail.text)
     return message
 

@@ -101,7 +101,8 @@ class Postman:
     async def _send(self, letter: Letter) -> None:
         now = self._clock()
         try:
-            await self._mailer.send(Mail(letter.mail_id, letter.recipient, letter.subject, letter.text, now))
+            mail = Mail(letter.mail_id, letter.recipient, letter.subject, letter.text, now, letter.unsubscribe)
+            await self._mailer.send(mail)
         except NotSent as failure:
             given_up = await self._db.write(
                 mails.not_sent, self._settings, letter, failure.reason, failure.permanent, self._clock()

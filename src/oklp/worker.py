@@ -24,6 +24,7 @@ from oklp.services import auth, calls, faults, housekeeping, matches, records, r
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook, Noted
 from oklp.services.faults import Armed, Stroke
+from oklp.services.notices import Posting
 from oklp.services.vault import Vault
 from oklp.services.webhooks import Reply, Sending
 from oklp.settings import Settings
@@ -236,7 +237,7 @@ class Worker:
             more = False
             try:
                 if await self._db.read(records.behind):
-                    more = await self._db.write(records.keep)
+                    more = await self._db.write(records.keep, Posting(self._settings, self._vault, self._clock()))
             except OklpError as refusal:
                 log.warning("records_not_kept", detail=refusal.detail)
             except Exception:

@@ -213,7 +213,8 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameS
     open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style", "/forgot-password",
                    "/verify-email?token=any"]  # fmt: skip
     own = ["/games", f"/games/{game.game_id}", "/matches", "/matches?show=open", f"/matches/{match_id}", "/matches/new",
-           "/wallet", "/settings", "/security", "/notifications", f"/players/{player.username}"]  # fmt: skip
+           "/wallet?kind=fees", "/wallet?show=payments", "/settings", "/settings/notifications", "/security",
+           "/notifications", f"/players/{player.username}"]  # fmt: skip
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as somebody:
             for path in open_to_all:

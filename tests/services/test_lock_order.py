@@ -235,7 +235,7 @@ def test_two_nodes_do_not_tidy_up_at_once(world: World) -> None:
     world.create(world.player(), world.game())
     world.run(lambda tx: tx.driver("UPDATE events SET at = 0"))
     # Counted already: only such go.
-    world.run(records.keep)
+    world.run(records.keep, world.posting)
     world.run(
         lambda tx: tx.driver("UPDATE followers SET (tx_number, seq) = (SELECT max(tx_number), max(seq) FROM events)")
     )

@@ -19,7 +19,7 @@ MATCHES = 100_000
 
 def keep_all(world: World) -> None:
     world.await_horizon()
-    while world.run(records.keep):
+    while world.run(records.keep, world.posting):
         pass
 
 

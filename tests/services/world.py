@@ -25,6 +25,7 @@ from oklp.errors import OklpError
 from oklp.services import auth, books, games, ledger, matches, players, results, starting, webhooks
 from oklp.services.idempotency import Answer, Claim
 from oklp.services.matches import Caller
+from oklp.services.notices import Posting
 from oklp.services.results import Report
 from oklp.services.starting import Confirm
 from oklp.services.vault import open_vault
@@ -156,6 +157,11 @@ class World:
         self._reader.close()
         for node in self.nodes:
             node.close()
+
+    @property
+    def posting(self) -> Posting:
+        """What mails about notifications are made with."""
+        return Posting(self.settings, self.vault, self.now)
 
     def run(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return self.db.run(fn, *args, **kwargs)

@@ -9,10 +9,12 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import quote_plus
 
+import httpx
 import pytest
 
 from tests.harness import GameClient, PlayerClient, Server, paid_match
-from tests.web.test_pages import logged_in, tokens
+from tests.web.test_account_api import mail_to, person, token_in
+from tests.web.test_pages import browser, logged_in, tokens
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,60 @@ def test_a_filter_that_makes_no_sense_says_so_beside_the_field(served: Server) -
         answer = player.call("GET", f"/wallet/entries?{query}")
         assert answer.status_code == 422, answer.text
         assert answer.json()["errors"][0]["field"].split(".")[0] == field
+
+
+def test_what_one_is_told_is_chosen_in_the_settings(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    site = logged_in(served, player)
+    path = "/settings/notifications"
+    assert f'href="{path}"' in site.get("/settings").text
+    shown = site.get(path).text
+    assert "addresses that were confirmed" in shown
+    assert re.findall(r'name="([a-z.]+)" [^>]*checked', shown) == [
+        *("winnings.site", "winnings.mail", "refunded.site", "refunded.mail", "held.site", "held.mail"),
+        *("invited.site", "began.site", "lost.site"),
+    ]
+    wanted = {"winnings.site": "yes", "invited.mail": "yes", "language": "de"}
+    assert site.post(path, data={**tokens(shown), **wanted}).status_code == 303
+    after = site.get(path).text
+    assert "Your choices are kept." in after
+    assert re.findall(r'name="([a-z.]+)" [^>]*checked', after) == ["winnings.site", "invited.mail"]
+    bad = site.post(path, data={**tokens(after), **wanted, "language": "tlh"})
+    assert bad.status_code == 422
+    assert re.findall(r'name="([a-z.]+)" [^>]*checked', bad.text) == ["winnings.site", "invited.mail"]
+    kept = player.must(200, "GET", "/me/notification-choices")
+    assert (kept["language"], kept["topics"]["invited"]) == ("de", {"site": False, "mail": True})
+    kept["topics"] = {"invited": {"site": True, "mail": False}}
+    changed = player.must(200, "PUT", "/me/notification-choices", kept)["topics"]
+    assert (changed["invited"], changed["lost"]["mail"]) == ({"site": True, "mail": False}, False)
+    for wrong in ({**kept, "language": "tlh"}, {**kept, "topics": {"none": kept["topics"]["invited"]}}):
+        assert player.call("PUT", "/me/notification-choices", wrong).status_code == 422
+
+
+def test_a_mail_about_money_can_be_stopped_from_the_mail(served: Server) -> None:
+    _, email, http = person(served, "player")
+    token = token_in(served, mail_to(served, email, "email-verification"), "/verify-email")
+    assert http.post("/email-verifications/confirm", json={"token": token}).status_code == 204
+    http.post("/wallet/deposits", json={"amount": 1_000, "currency": "XTS"})
+    game = served.register(discovery="pull")
+    ask = {"game_id": game.client_id, "entry_fee": {"amount": 300, "currency": "XTS"}}
+    match_id = http.post("/matches", json=ask).json()["match_id"]
+    http.post(f"/matches/{match_id}/confirm")
+    assert http.post(f"/matches/{match_id}/cancel").status_code == 200
+    text = mail_to(served, email, "notification")["text"]
+    assert f"{served.url}/matches/{match_id}\n" in text
+    link = re.search(rf"{re.escape(served.url)}(/unsubscribe\?token=\S+)", text)
+    assert link is not None
+    stranger = browser(served)
+    page = stranger.get(link[1])
+    assert (page.status_code, "Stop these e-mails?" in page.text) == (200, True)
+    assert http.get("/me/notification-choices").json()["topics"]["refunded"]["mail"], (
+        "looking at a link changes nothing"
+    )
+    program = httpx.post(f"{served.url}{link[1]}", data={"List-Unsubscribe": "One-Click"})
+    assert program.status_code == 200
+    assert not http.get("/me/notification-choices").json()["topics"]["refunded"]["mail"]
+    by_button = stranger.post(link[1], data=tokens(page.text))
+    assert "No more e-mails about this" in by_button.text
+    assert stranger.get("/unsubscribe?token=x").status_code == 404
+    assert stranger.get("/settings/notifications").status_code == 200, "the log-in, which leads back"

@@ -117,6 +117,21 @@ class ReadNotifications(Wire):
     upto: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 
 
+NotificationTopic = Literal["winnings", "refunded", "held", "invited", "began", "lost"]
+
+
+class NotificationChoice(Wire):
+    site: Annotated[bool, Field(strict=True)]
+    mail: Annotated[bool, Field(strict=True)]
+
+
+class NotificationChoices(Wire):
+    """`winnings` are matches won and drawn, `refunded` those that were called off, `held` winnings that wait."""
+
+    language: Literal["en", "de"] = Field(description="Of mails.")
+    topics: dict[NotificationTopic, NotificationChoice]
+
+
 class Privacy(Wire):
     private: Annotated[bool, Field(strict=True)]
 

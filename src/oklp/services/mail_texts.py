@@ -1,4 +1,4 @@
-"""What mails say. Every sentence that a mail has is here, and nothing else is.
+"""What mails about accounts say. Every sentence that they have is here, and nothing else is.
 
 A mail is plain text: a greeting, paragraphs, one link or a few. `{…}` is filled in; `write` refuses a text whose
 values are missing, so a mail with a hole in it cannot be sent.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from oklp.errors import InvariantBroken
+from oklp.services import notice_texts
 
 
 class Text(NamedTuple):
@@ -117,6 +118,9 @@ If it was not you, ask for a new password at once, and make new codes:
     ),
 }
 
+# A mail about something that a player is told on the site as well: notice_texts has what it says.
+NOTIFICATION = "notification"
+
 # One line of the list of links in a mail that may be about several accounts of one person.
 LINK_OF = "{username}: {link}"
 
@@ -134,6 +138,8 @@ def life(seconds: int) -> str:
 
 def write(kind: str, values: Mapping[str, str]) -> Text:
     """The mail's subject and body."""
+    if kind == NOTIFICATION:
+        return Text(*notice_texts.write(values))
     try:
         text = TEXTS[kind]
         return Text(text.subject.format_map(values), text.body.format_map(values))

@@ -39,6 +39,7 @@ class Letter(NamedTuple):
     recipient: str
     subject: str
     text: str
+    unsubscribe: str  # a link out of mails of its kind, empty where it has to be read
 
 
 def link(settings: Settings, kind: str, page: str, **query: str) -> str:
@@ -114,12 +115,14 @@ def claim(tx: Tx, vault: Vault, now: int, limit: int) -> list[Letter]:
     letters = []
     for row in store.due(tx, "waiting", now, limit):
         try:
-            text = mail_texts.write(row.kind, values_of(vault, row))
+            values = values_of(vault, row)
         except Conflict as misfit:
             store.update(tx, row.id, state="failed", next_attempt_at=None, last_error=misfit.detail)
             continue
+        text = mail_texts.write(row.kind, values)
         attempt = row.attempts + 1
-        letters.append(Letter(row.id, attempt, row.give_up_at, row.recipient, text.subject, text.body))
+        out = values.get("unsubscribe", "")
+        letters.append(Letter(row.id, attempt, row.give_up_at, row.recipient, text.subject, text.body, out))
         store.update(tx, row.id, attempts=attempt, next_attempt_at=now + LEASE_MS)
     return letters
 

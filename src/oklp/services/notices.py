@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from oklp import contract
 from oklp.domain import matches as rules
-from oklp.services import views
+from oklp.services import choices, mail_texts, mails, views
+from oklp.services.vault import Vault
+from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import ledger as ledger_store
 from oklp.storage import matches as match_store
@@ -17,6 +20,15 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 MOST_UNREAD = 100
+MAILS = uuid.UUID("6a5f1b0e-3f0c-4d8e-9a55-2f6d1c7b8e90")  # ids of mails are made from what they tell of
+
+
+class Posting(NamedTuple):
+    """What mails are made with."""
+
+    settings: Settings
+    vault: Vault
+    now: int
 
 
 class Notice(NamedTuple):
@@ -32,7 +44,13 @@ class Notice(NamedTuple):
     at: int
 
 
-def tell(tx: Tx, rows: Sequence[Row], shown: Mapping[str, Row], results: Mapping[tuple[str, str], Row]) -> None:
+def tell(
+    tx: Tx,
+    posting: Posting,
+    rows: Sequence[Row],
+    shown: Mapping[str, Row],
+    results: Mapping[tuple[str, str], Row],
+) -> None:
     """What events mean to players. `shown` are their matches, `results` those of matches that are over, by player."""
     aborted = [match.id for match in shown.values() if match.status == rules.ABORTED]
     seats = match_store.seats(tx, aborted) if aborted else {}
@@ -44,8 +62,40 @@ def tell(tx: Tx, rows: Sequence[Row], shown: Mapping[str, Row], results: Mapping
             found.setdefault((notice.user_id, notice.occasion), notice)
     told = store.known(tx, {occasion for _, occasion in found}) if found else frozenset()
     new = [notice for key, notice in found.items() if key not in told]
-    store.insert(tx, [tuple(notice) for notice in new])
-    events.insert(tx, [("notification", None, user, at) for user, at in {n.user_id: n.at for n in new}.items()])
+    if not new:
+        return
+    chosen = choices.of(tx, {notice.user_id for notice in new})
+    wanted = {notice: chosen.of(notice.user_id, choices.TOPIC_OF[notice.kind]) for notice in new}
+    # What nobody wants to see on the site is kept as read, so that it is told by mail once.
+    store.insert(
+        tx, [(*notice, not choice.on_site, None if choice.on_site else notice.at) for notice, choice in wanted.items()]
+    )
+    at_of = {notice.user_id: notice.at for notice, choice in wanted.items() if choice.on_site}
+    events.insert(tx, [("notification", None, user, at) for user, at in at_of.items()])
+    _post(tx, posting, [notice for notice, choice in wanted.items() if choice.by_mail])
+
+
+def _post(tx: Tx, posting: Posting, new: Sequence[Notice]) -> None:
+    """Into the outbox of mails, for whoever has proved an address. A rerun makes the same mails."""
+    settings, vault, now = posting
+    people = store.reachable(tx, {notice.user_id for notice in new}) if new else {}
+    for notice in new:
+        person = people.get(notice.user_id)
+        if person is None:
+            continue
+        token = choices.leave_token(vault, notice.user_id, choices.TOPIC_OF[notice.kind])
+        values = {
+            "language": person.language,
+            "told": "refused" if (notice.kind, notice.reason) == ("refunded", "game-refused") else notice.kind,
+            "username": person.username,
+            "amount": str(notice.amount or ""),
+            "currency": notice.currency or settings.currency,
+            "link": mails.link(settings, "player", f"matches/{notice.match_id}"),
+            "settings": mails.link(settings, "player", "settings/notifications"),
+            "unsubscribe": mails.link(settings, "player", "unsubscribe", token=token),
+        }
+        mail_id = str(uuid.uuid5(MAILS, f"{notice.user_id} {notice.occasion}"))
+        mails.post(tx, vault, mail_id, mail_texts.NOTIFICATION, person.email, values, now)
 
 
 def _of(

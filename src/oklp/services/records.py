@@ -16,6 +16,7 @@ from oklp.domain import matches as rules
 from oklp.domain.standings import verdicts
 from oklp.errors import NotFound
 from oklp.services import notices, views
+from oklp.services.notices import Posting
 from oklp.storage import events
 from oklp.storage import matches as match_store
 from oklp.storage import players as player_store
@@ -34,7 +35,7 @@ def behind(tx: Tx) -> bool:
     return place is None or events.is_news(tx, place, horizon(tx))
 
 
-def keep(tx: Tx) -> bool:
+def keep(tx: Tx, posting: Posting) -> bool:
     """Read on in the log. Returns whether there may be more of it; False while another node is at it."""
     if store.place(tx) is None:
         store.begin(tx)
@@ -48,7 +49,7 @@ def keep(tx: Tx) -> bool:
     finished = [match for match in shown.values() if match.status == rules.FINISHED]
     counted = store.kept(tx, (match.id for match in finished))
     _count(tx, [match for match in finished if match.id not in counted])
-    notices.tell(tx, rows, shown, store.of_matches(tx, [match.id for match in finished]))
+    notices.tell(tx, posting, rows, shown, store.of_matches(tx, [match.id for match in finished]))
     store.move(tx, (rows[-1].tx_number, rows[-1].seq))
     return len(rows) == PAGE
 

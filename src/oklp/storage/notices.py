@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,11 +11,12 @@ from oklp.storage import schema_records, sets
 from oklp.storage.tx import Row, Tx
 
 n = schema_records.notices
-_COLUMNS = ("user_id", "occasion", "kind", "match_id", "amount", "currency", "reason", "at")
+c = schema_records.notice_choices
+_COLUMNS = ("user_id", "occasion", "kind", "match_id", "amount", "currency", "reason", "at", "hidden", "read_at")
 
 
 def insert(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
-    """Rows are (user_id, occasion, kind, match_id, amount, currency, reason, at); one that is there stays."""
+    """Rows have what _COLUMNS names; one that is there stays."""
     sets.insert_rows(tx, n, _COLUMNS, rows, ignore=True)
 
 
@@ -27,7 +28,7 @@ def known(tx: Tx, occasions: Iterable[str]) -> frozenset[tuple[str, str]]:
 
 def page(tx: Tx, user_id: str, before: int | None, limit: int) -> Sequence[Row]:
     """Newest first."""
-    statement = sa.select(n).where(n.c.user_id == user_id)
+    statement = sa.select(n).where(n.c.user_id == user_id, n.c.hidden.is_(False))
     if before is not None:
         statement = statement.where(n.c.id < before)
     return tx.rows(statement.order_by(n.c.id.desc()).limit(limit))
@@ -41,6 +42,28 @@ def unread(tx: Tx, user_id: str, most: int) -> int:
 
 def mark_read(tx: Tx, user_id: str, upto: int, now: int) -> None:
     tx.execute(n.update().where(n.c.user_id == user_id, n.c.id <= upto, n.c.read_at.is_(None)).values(read_at=now))
+
+
+def choices(tx: Tx, user_ids: Iterable[str]) -> Sequence[Row]:
+    """What these players have chosen."""
+    sql = "SELECT user_id, topic, on_site, by_mail FROM notice_choices WHERE user_id {in}"
+    return sets.select_in(tx, sql, sorted(set(user_ids)))
+
+
+def choose(tx: Tx, user_id: str, topics: Mapping[str, tuple[bool, bool]]) -> None:
+    """By topic: on the site, by mail."""
+    for topic, (on_site, by_mail) in sorted(topics.items()):
+        tx.execute(c.delete().where(c.c.user_id == user_id, c.c.topic == topic))
+        tx.execute(c.insert(), {"user_id": user_id, "topic": topic, "on_site": on_site, "by_mail": by_mail})
+
+
+def reachable(tx: Tx, user_ids: Iterable[str]) -> dict[str, Row]:
+    """Those of the players whose e-mail address was proved."""
+    sql = (
+        "SELECT id, username, email, language FROM players"
+        " WHERE email_verified_at IS NOT NULL AND email <> '' AND id {in}"
+    )
+    return {row.id: row for row in sets.select_in(tx, sql, sorted(set(user_ids)))}
 
 
 def sweep(tx: Tx, before: int) -> None:

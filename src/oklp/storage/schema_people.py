@@ -57,6 +57,7 @@ players = sa.Table(
     sa.Column("created_at", Int, nullable=False),
     sa.Column("email_verified_at", Int),
     sa.Column("private_results", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("language", Text, nullable=False, server_default="en"),  # of mails
     # True: a password alone opens no session. Kept true to the factors by whoever adds or removes one.
     sa.Column("second_factor", sa.Boolean, nullable=False, server_default=sa.text("false")),
     one_of("status", "active", "suspended"),

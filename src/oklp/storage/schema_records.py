@@ -67,11 +67,23 @@ notices = sa.Table(
     sa.Column("reason", Text),  # why a match was called off
     sa.Column("at", Int, nullable=False, index=True),
     sa.Column("read_at", Int),
+    # Told, and not shown: its player wants none of this topic on the site.
+    sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.text("false")),
     one_of("kind", *NOTICES),
     sa.UniqueConstraint("user_id", "occasion"),
     sa.Index("ix_notices_user", "user_id", "id"),
     sqlite_autoincrement=True,
 )
+notice_choices = sa.Table(
+    "notice_choices",
+    metadata,
+    sa.Column("user_id", Text, primary_key=True),
+    sa.Column("topic", Text, primary_key=True),
+    sa.Column("on_site", sa.Boolean, nullable=False),
+    sa.Column("by_mail", sa.Boolean, nullable=False),
+    one_of("topic", "invited", "began", "winnings", "lost", "refunded", "held"),
+)
+
 sa.Index(
     "ix_notices_unread",
     notices.c.user_id,

@@ -13,6 +13,7 @@ from oklp import contract
 from oklp.errors import invalid
 from oklp.services import (
     accounts,
+    choices,
     games,
     launch,
     ledger,
@@ -300,6 +301,20 @@ async def list_notifications(
 async def read_notifications(here: Here, caller: AsPlayer, body: contract.ReadNotifications) -> contract.Unread:
     """All up to one, itself included."""
     return await here.db.write(notices.mark_read, caller.user_id, int(body.upto), here.clock())
+
+
+@router.get("/me/notification-choices", response_model=contract.NotificationChoices)
+async def notification_choices(here: Here, caller: AsPlayer) -> contract.NotificationChoices:
+    """What one is told on the site, and what by mail, in which language."""
+    return await here.db.read(choices.read, caller.user_id)
+
+
+@router.put("/me/notification-choices", response_model=contract.NotificationChoices)
+async def choose_notifications(
+    here: Here, caller: AsPlayer, body: contract.NotificationChoices
+) -> contract.NotificationChoices:
+    """Topics that are left out stay as they are. Mails go to addresses that were confirmed."""
+    return await here.db.write(choices.choose, caller.user_id, body)
 
 
 # --- live ------------------------------------------------------------------------------------------------------------

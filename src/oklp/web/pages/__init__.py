@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from oklp.web.pages import assets, entrance, lobby, operator, people, purse, rooms, stream, studio
+from oklp.web.pages import assets, choosing, entrance, lobby, operator, people, purse, rooms, stream, studio
 
 routes: list[Route] = [
     *entrance.routes,
     *lobby.routes,
     *rooms.routes,
     *people.routes,
+    *choosing.routes,
     *purse.routes,
     *stream.routes,
     *studio.routes,

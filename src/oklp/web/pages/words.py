@@ -16,13 +16,16 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.numbers import NumberFormatError, format_currency, format_decimal, get_currency_precision, parse_decimal
+from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
+
+from oklp.services.amounts import PLAY_MONEY, money, plain_money, unit
+
+__all__ = ["PLAY_MONEY", "money", "plain_money"]
 
 SOURCE = "en"
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 FOLDER = Path(__file__).parent / "locale"
-PLAY_MONEY = "XTS"
 MAX_MONEY_CHARS = 24
 MOST = 10**15  # of a currency's units: more than anybody has, and few enough digits for exact sums
 
@@ -65,28 +68,6 @@ def preferred(accept_language: str) -> str:
     return next((language for _, _, language in sorted(wanted) if language in LANGUAGES), SOURCE)
 
 
-def _unit(currency: str) -> Decimal:
-    return Decimal(1).scaleb(-get_currency_precision(currency))
-
-
-def money(amount: int, currency: str, language: str, *, signed: bool = False) -> str:
-    """Minor units as people write them: `$5.00`, `5,00 €`; play money has no sign of its own: `5.00 XTS`."""
-    value = Decimal(amount) * _unit(currency)
-    if currency == PLAY_MONEY:
-        text = f"{plain_money(amount, currency, language)}\N{NO-BREAK SPACE}{currency}"
-    else:
-        text = format_currency(value, currency, locale=language)
-    text = text.replace("-", "\N{MINUS SIGN}")
-    return f"+{text}" if signed and amount > 0 else text
-
-
-def plain_money(amount: int, currency: str, language: str) -> str:
-    """Minor units without their currency, as they are typed into a form."""
-    digits = get_currency_precision(currency)
-    pattern = "#,##0." + "0" * digits if digits else "#,##0"
-    return format_decimal(Decimal(amount) * _unit(currency), pattern, locale=language)
-
-
 def minor_units(text: str, currency: str, language: str) -> int | None:
     """What somebody typed as an amount, in minor units; None when it is no amount, or has more places than there are.
 
@@ -105,7 +86,7 @@ def minor_units(text: str, currency: str, language: str) -> int | None:
             return None
     if not value.is_finite() or value > MOST:
         return None
-    units = value / _unit(currency)
+    units = value / unit(currency)
     return int(units) if units == units.to_integral_value() and units >= 0 else None
 
 
