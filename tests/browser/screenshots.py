@@ -7,11 +7,13 @@ make screenshots ARGS="--only room"    those whose name has `room` in it
 from __future__ import annotations
 
 import argparse
+import re
 import socket
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyotp
 from playwright.sync_api import Browser, Page
 
 from oklp.web.pages.visit import LANGUAGE
@@ -181,6 +183,41 @@ def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, la
                 context.close()
 
 
+def take_factors(browser: Browser, server: Server, folder: Path, language: str) -> None:
+    """The pages of second factors come one after the other: an app from its QR code to the next log-in."""
+    for device, options in DEVICES.items():
+        for scheme in ("light", "dark"):
+            player = PlayerClient(server.url)
+            context = browser.new_context(base_url=server.url, color_scheme=scheme, **options)
+            page = context.new_page()
+            log_in(page, player.username)
+            context.add_cookies([{"name": LANGUAGE, "value": language, "url": server.url}])
+
+            def picture(name: str, page: Page = page, variant: str = f"{device}-{scheme}") -> None:
+                page.screenshot(path=folder / f"{name}-{variant}.png", full_page=True)
+
+            page.goto("/security")
+            page.locator("#factors details > summary").click()
+            page.locator("#factors [name=factor_password]").fill(PASSWORD)
+            page.locator("#factors [type=submit], #factors .button:not([formaction])").first.click()
+            secret = page.locator("code.secret").inner_text().replace(" ", "")
+            picture("factor-app")
+            page.locator("[name=code]").fill(pyotp.TOTP(secret).now())
+            page.locator("main form .button").click()
+            page.locator(".codes").wait_for()
+            picture("factor-codes")
+            page.goto("/security")
+            picture("factor-security")
+            context.clear_cookies(name=re.compile("^(?!" + LANGUAGE + ")"))
+            page.goto("/log-in")
+            page.locator("[name=username]").fill(player.username)
+            page.locator("[name=password]").fill(PASSWORD)
+            page.locator("main form .button").first.click()
+            page.locator("[name=code]").wait_for()
+            picture("factor-second-step")
+            context.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a part of the names of the pages wanted")
@@ -195,6 +232,8 @@ def main() -> None:
     ):
         wanted = [scene for scene in scenes(server) if options.only in scene.name]
         take(browser, server, wanted, options.out, options.language)
+        if options.only in "factor-":
+            take_factors(browser, server, options.out, options.language)
     print(f"{len(wanted)} pages in {options.out}")
 
 
