@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import shutil
 import sqlite3
@@ -25,7 +24,6 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-import httpx
 import hypothesis
 import psycopg
 import pytest
@@ -38,11 +36,6 @@ SERVER = "OKLP_TEST_POSTGRES"
 SERVER_FAULT = "OKLP_TEST_POSTGRES_FAULT"
 RUN = "OKLP_TEST_RUN"
 BACKENDS = ("sqlite", "postgresql")
-
-# Each client would read all certificates of the system, 30 ms of the processor: a run makes thousands, and none of them
-# speaks TLS.
-_transport = httpx._transports.default  # type: ignore[attr-defined]
-_transport.create_ssl_context = functools.cache(_transport.create_ssl_context)
 
 hypothesis.settings.register_profile("oklp", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("oklp")

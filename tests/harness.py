@@ -17,8 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 
@@ -33,17 +34,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# Each client would read all certificates of the system, 30 ms of the processor: a run makes thousands, and none of them
+# speaks TLS.
+_transport: Any = httpx._transports.default
+_transport.create_ssl_context = functools.cache(_transport.create_ssl_context)
+
 # Most of what a command of `oklp` costs is importing: it is done once, and each process is a fork of what has done it.
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.harness", "tests.prepared"])
 
 
-def _become_oklp(arguments: tuple[str, ...], env: dict[str, str], output: str, errors: str) -> None:
+Output: TypeAlias = "Path | Connection"
+
+
+def _become_oklp(arguments: tuple[str, ...], env: dict[str, str], output: Output, errors: Output) -> None:
     """In the process that was forked."""
-    for path, descriptor in ((output, 1), (errors, 2)):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(file, descriptor)
-        os.close(file)
+    for place, descriptor in ((output, 1), (errors, 2)):
+        if isinstance(place, Path):
+            file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, descriptor)
+            os.close(file)
+        else:
+            os.dup2(place.fileno(), descriptor)
+            place.close()
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["oklp", *arguments]
@@ -53,14 +66,17 @@ def _become_oklp(arguments: tuple[str, ...], env: dict[str, str], output: str, e
 
 
 class Oklp:
-    """`oklp …` as a process of its own, with the manners of `subprocess.Popen`; what it says goes into files."""
+    """`oklp …` as a process of its own, with the manners of `subprocess.Popen`. What it says goes into files, or to the
+    ends of pipes, which are closed on this side.
+    """
 
-    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], output: Path, errors: Path) -> None:
+    def __init__(self, arguments: tuple[str, ...], env: dict[str, str], output: Output, errors: Output) -> None:
         self.args = ("oklp", *arguments)
-        self._process = _forks.Process(
-            target=_become_oklp, args=(arguments, env, str(output), str(errors)), daemon=True
-        )
+        self._process = _forks.Process(target=_become_oklp, args=(arguments, env, output, errors), daemon=True)
         self._process.start()
+        for place in (output, errors):
+            if not isinstance(place, Path):
+                place.close()
         self.pid: int = self._process.pid or 0
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import TypeAdapter
 
 from oklp import contract
@@ -22,6 +24,7 @@ def _build(model: type[contract.Wire]) -> None:
 def _prepare() -> None:
     for name in LOADED:
         import_module(name)
+    from oklp.services import vault
     from oklp.services.players import countries
     from oklp.web.pages import frame, words
 
@@ -29,6 +32,10 @@ def _prepare() -> None:
         if type(each) is TypeAdapter:
             each.rebuild(raise_errors=False)
     _build(contract.Wire)
+    # As cheap as Argon2 can be: a run hashes thousands of passwords, each twice. What the product takes has a test in
+    # tests/services/test_accounts.py.
+    vault._passwords = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+    vault.NEVER_MATCHES = vault.hash_password(vault.NEVER_MATCHES)
     countries()
     environment = frame.environment(words.SOURCE)
     for template in environment.list_templates():

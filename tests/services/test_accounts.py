@@ -18,7 +18,7 @@ from oklp.postman import Postman
 from oklp.services import accounts, auth, housekeeping, mails, players
 from oklp.services.accounts import Draft
 from oklp.services.auth import LogIn, SessionQuestion
-from oklp.services.vault import Vault, hash_password, verify_password
+from oklp.services.vault import NEVER_MATCHES, Vault, hash_password, verify_password
 from oklp.settings import Settings
 from oklp.signing import hash_token
 from tests.services.world import HOUR, MINUTE, SECOND, T0, World, refused
@@ -483,3 +483,10 @@ def test_a_new_password_is_the_one_that_is_verified(house: House) -> None:
     known = house.run(auth.begin_login, house.settings, LogIn("player", "Ada", HERE), house.world.now)
     assert known.subject_id == user_id
     assert verify_password("battery staple", known.password_hash)
+
+
+def test_passwords_are_hashed_as_owasp_asks_and_strangers_take_as_long() -> None:
+    parameters = "$argon2id$v=19$m=19456,t=2,p=1$"
+    assert hash_password("correct horse").startswith(parameters)
+    assert NEVER_MATCHES.startswith(parameters)
+    assert not verify_password("", NEVER_MATCHES)

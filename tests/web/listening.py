@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
+import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from tests.harness import Server
+from tests.harness import Oklp, Server
 
 PATIENCE_SECONDS = 60.0
 AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets
@@ -80,19 +81,17 @@ class Listening:
     def __init__(self, server: Server, *words: str, url: str = "", token: str = "") -> None:
         kept = {name: value for name, value in server.env.items() if not name.startswith("OKLP_")}
         token = token or str(server.studio.headers["Authorization"]).removeprefix("Bearer ")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "oklp.cli", *words],
-            env={**kept, "OKLP_URL": url or server.url, "OKLP_STUDIO_TOKEN": token},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        output, errors = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe(duplex=False)
+        env = {**kept, "OKLP_URL": url or server.url, "OKLP_STUDIO_TOKEN": token}
+        self.process = Oklp(words, env, output[1], errors[1])
         self.lines: list[str] = []
         self.notices: list[str] = []
+        self._results: list[dict[str, Any]] = []
+        self._parsed = 0
         self._news = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read, args=args, daemon=True)
-            for args in ((self.process.stdout, self.lines), (self.process.stderr, self.notices))
+            for args in ((output[0], self.lines), (errors[0], self.notices))
         ]
         for reader in self._readers:
             reader.start()
@@ -106,11 +105,12 @@ class Listening:
         self.process.kill()
         self.process.wait(30)
 
-    def _read(self, stream: Any, found: list[str]) -> None:
-        for line in stream:
-            with self._news:
-                found.append(line.rstrip("\n"))
-                self._news.notify_all()
+    def _read(self, end: Connection, found: list[str]) -> None:
+        with end, os.fdopen(os.dup(end.fileno()), encoding="utf-8") as stream:
+            for line in stream:
+                with self._news:
+                    found.append(line.rstrip("\n"))
+                    self._news.notify_all()
         with self._news:
             self._news.notify_all()
 
@@ -122,8 +122,10 @@ class Listening:
 
     def results(self) -> list[dict[str, Any]]:
         """Of `--json`, the deliveries."""
-        found = [json.loads(line) for line in list(self.lines)]
-        return [each for each in found if each.get("result") != "ready"]
+        fresh = [json.loads(line) for line in self.lines[self._parsed :]]
+        self._parsed += len(fresh)
+        self._results += [each for each in fresh if each.get("result") != "ready"]
+        return self._results
 
     def await_ready(self) -> None:
         self.until(lambda: any('"ready"' in line for line in self.lines) or any("Ready" in n for n in self.notices))
