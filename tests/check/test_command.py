@@ -10,9 +10,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import psutil
+import pytest
+from typer.testing import CliRunner
 
 from oklp.check.catalogue import CHECKS
 from oklp.check.report import Report
+from oklp.cli import app
 from oklp.contract import DeveloperConfig
 from tests.check.conftest import BROKEN, ended, oklp_check
 from tests.harness import free_port
@@ -52,6 +55,23 @@ def test_a_server_that_is_up_already_is_known_again_in_a_kept_folder(tmp_path: P
     assert "1 failed" in out
     assert "✗ webhook.no-token" in out
     assert config.read_text() == written
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1:9000/match", "ftp://127.0.0.1/", "http://127.0.0.1:99999/", "http://[::1", "http://a..b/"],
+)
+def test_what_is_no_address_is_told_at_once(address: str) -> None:
+    """An empty one, above all: a variable that nobody set must not have the built-in game pass in the place of one's
+    own.
+    """
+    for arguments in ([address], ["http://127.0.0.1:9/", "--ready-url", address or "nonsense"]):
+        ended_with = CliRunner().invoke(app, ["check", *arguments])
+        assert (ended_with.exit_code, "no address" in " ".join(ended_with.stderr.split())) == (2, True)
+
+
+def test_the_built_in_game_and_another_are_not_checked_at_once() -> None:
+    assert CliRunner().invoke(app, ["check", "--builtin", "http://127.0.0.1:9/"]).exit_code == 2
 
 
 def test_a_game_that_is_not_there_is_status_2(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from oklp.check.launch import Visitor, leaks
+from oklp.check.launch import Page, Visitor, excerpt, is_blank, leaks
 from oklp.check.platform import Platform, locked
 from oklp.check.proxy import Proxy
 from oklp.check.wire import CheckError, Issuer
@@ -73,6 +74,65 @@ def test_a_secret_in_a_module_that_a_script_imports_is_found() -> None:
 
     assert asyncio.run(found()) == ["http://game.test/js/keys.js"]
     assert all(url.startswith("http://game.test/") for url in asked)
+
+
+class Endless(httpx.AsyncByteStream):
+    def __init__(self, part: bytes, apart_seconds: float = 0.0) -> None:
+        self.part = part
+        self.apart_seconds = apart_seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield self.part
+            await asyncio.sleep(self.apart_seconds)
+
+
+def visited(answer: Callable[[httpx.Request], httpx.Response]) -> Page:
+    async def open_it() -> Page:
+        async with Visitor(httpx.MockTransport(answer)) as visitor:
+            page = await visitor.open("http://game.test/play?token=t")
+            await visitor.load_parts(page)
+            await visitor.seed(page, None, None)
+            return page
+
+    return asyncio.run(open_it())
+
+
+def test_a_page_without_end_is_looked_at_as_far_as_a_page_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oklp.check.launch.LARGEST_FILE_BYTES", 100_000)
+    page = visited(lambda request: httpx.Response(200, stream=Endless(b"<p>x</p>" * 8_192)))
+    assert page.status == 200
+    assert len(page.text) == 100_000
+    page = visited(lambda request: httpx.Response(302, headers={"location": "/"}, stream=Endless(b" " * 65_536)))
+    assert (page.status, "TooManyRedirects" in page.error) == (None, True)
+
+
+def test_a_page_that_comes_in_drops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oklp.check.launch.PAGE_SECONDS", 0.05)
+    page = visited(lambda request: httpx.Response(200, stream=Endless(b".", 0.01)))
+    assert (page.status, "no whole answer" in page.error) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<p>hi</p><![nothing[ that is known ]]>",
+        "<p>hi</p><script src='http://['></script><script>import 'http://[/x.js'</script>",
+        "<p>hi</p>" + "<" * 500_000,
+        "<p>hi</p>import" + " " * 500_000,
+        "<p>hi</p>" + "eyJ" * 300_000,
+    ],
+    ids=["declaration", "address", "tags", "imports", "tokens"],
+)
+def test_a_page_that_is_made_to_trip_the_check_up_is_only_a_page(text: str) -> None:
+    page = visited(lambda request: httpx.Response(200, headers={"content-type": "text/html"}, text=text))
+    assert not is_blank(page)
+    assert excerpt(page, ["secret"]).startswith("hi")
+
+
+def test_a_page_in_a_codec_that_is_no_charset_is_read_all_the_same() -> None:
+    headers = {"content-type": "text/html; charset=base64"}
+    assert visited(lambda request: httpx.Response(200, headers=headers, content=b"hi!")).text == "hi!"
 
 
 def test_a_value_stays_one_word_of_a_command() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
@@ -97,6 +98,8 @@ async def run(options: Options, step: Callable[[str], None] = lambda text: None)
     about_a_game = options.launch_urls.browser or options.bot_command or options.server.start_command
     if options.webhook_url is None and about_a_game:
         raise CheckError("Which game? Give its match info webhook URL.")
+    _check_address("The webhook URL", options.webhook_url)
+    _check_address("--ready-url", options.server.ready_url)
     with _folder(options.data) as folder:
         step("a throw-away platform")
         platform = Platform(
@@ -120,6 +123,19 @@ async def run(options: Options, step: Callable[[str], None] = lambda text: None)
                 death = running.child.death()
                 problem = quoted(" ".join([str(death), *death.lines[-3:]]), game.hidden)
                 return report.model_copy(update={"problems": [*report.problems, problem]})
+
+
+def _check_address(what: str, url: str | None) -> None:
+    """A mistyped one is told at once, and not by what comes of it a minute later. Raises CheckError."""
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise CheckError(f"{what} is {url!r}, which is no address such as http://127.0.0.1:9000/oklp/match.")
 
 
 def _prepared(options: Options, folder: Path) -> tuple[Subject, StudioServer]:

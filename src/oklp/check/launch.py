@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from types import TracebackType
@@ -20,8 +22,13 @@ from oklp.check.wire import CheckError, quoted
 PAGE_SECONDS: Final = 15.0
 MOST_FILES: Final = 40
 LARGEST_FILE_BYTES: Final = 4_000_000
+LARGEST_HTML: Final = 1_000_000
+MOST_REDIRECTS: Final = 20
 SEED_META: Final = "oklp-seed"
-_IMPORTS: Final = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\bfetch\s*\(\s*)["']([^"'\s]+)["']""")
+# What these run over may have been written to keep them busy: no part of one can be matched in two ways.
+_IMPORTS: Final = re.compile(r"""(?:\bfrom\s*|\bimport\s*(?:\(\s*)?|\bfetch\s*\(\s*)["']([^"'\s]+)["']""")
+_TAG: Final = re.compile(r"<[^<>]*>")
+_CHARSETS: Final = ("utf-", "iso-8859", "windows-", "shift", "euc-", "gb", "big5", "koi8")
 
 
 @dataclass(slots=True)
@@ -39,14 +46,32 @@ class Page:
         return f"answered {self.status}" if self.status is not None else f"gave no answer ({self.error})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one address answered; `text` is the beginning of it, where it is text."""
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    text: str
+
+
+_UNFIT: Final = (httpx.HTTPError, httpx.InvalidURL)
+"""What keeps a page from being shown: no answer, no HTTP, no end."""
+
+
 class Visitor:
-    """One player's browser: keeps cookies, follows redirects. An async context manager."""
+    """One player's browser: keeps cookies, follows redirects. An async context manager.
+
+    Whoever answers may have every reason not to be looked at: nothing is read for longer than PAGE_SECONDS, or further
+    than LARGEST_FILE_BYTES.
+    """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._http = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
-            follow_redirects=True,
+            follow_redirects=False,
             timeout=PAGE_SECONDS,
             headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "user-agent": "Mozilla/5.0 oklp-check"},
         )
@@ -61,19 +86,39 @@ class Visitor:
 
     async def open(self, url: str) -> Page:
         try:
-            answer = await self._http.get(url)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answers = await self._get(url)
+        except _UNFIT as error:
             return Page(url, None, "", error=f"{type(error).__name__} {error}".strip())
-        page = Page(str(answer.url), answer.status_code, _text(answer))
-        for response in [*answer.history, answer]:
-            headers = "\n".join(f"{name}: {unquote(value)}" for name, value in response.headers.multi_items())
-            page.served.append((str(response.url), f"{headers}\n{_text(response)}"))
+        page = Page(answers[-1].url, answers[-1].status, answers[-1].text)
+        for answer in answers:
+            headers = "\n".join(f"{name}: {unquote(value)}" for name, value in answer.headers.multi_items())
+            page.served.append((answer.url, f"{headers}\n{answer.text}"))
         return page
+
+    async def _get(self, url: str) -> list[_Answer]:
+        """The answer, and before it those that led there. Raises what is in _UNFIT."""
+        found: list[_Answer] = []
+        following: httpx.Request | None = self._http.build_request("GET", url)
+        try:
+            async with asyncio.timeout(PAGE_SECONDS):
+                while following is not None:
+                    if len(found) > MOST_REDIRECTS:
+                        raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS}")
+                    answer = await self._http.send(following, stream=True)
+                    try:
+                        text = await _text(answer)
+                    finally:
+                        await answer.aclose()
+                    found.append(_Answer(str(answer.url), answer.status_code, answer.headers, text))
+                    following = answer.next_request
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"no whole answer within {PAGE_SECONDS:.0f} seconds") from None
+        return found
 
     async def load_parts(self, page: Page) -> None:
         """What the page pulls in from its own origin: scripts, styles, and the modules and data that scripts name."""
         origin = _origin(page.url)
-        waiting = deque((urljoin(page.url, link)) for link in _links(page.text))
+        waiting = deque(_joined(page.url, _links(page.text)))
         seen: set[str] = {page.url}
         until = time.monotonic() + PAGE_SECONDS
         while waiting and len(seen) <= MOST_FILES and time.monotonic() < until:
@@ -82,24 +127,23 @@ class Visitor:
                 continue
             seen.add(url)
             try:
-                answer = await self._http.get(url)
-            except (httpx.HTTPError, httpx.InvalidURL):
+                answer = (await self._get(url))[-1]
+            except _UNFIT:
                 continue
-            text = _text(answer)
-            page.served.append((url, text))
+            page.served.append((url, answer.text))
             if "script" in answer.headers.get("content-type", ""):
-                waiting.extend(urljoin(url, link) for link in _IMPORTS.findall(text))
+                waiting.extend(_joined(url, _IMPORTS.findall(answer.text)))
 
     async def seed(self, page: Page, url: str | None, key: str | None) -> str | None:
         """What seeds this player's match: in the page's meta element or, with `url`, what is read from there."""
         if url is None:
             return _meta(page.text, SEED_META)
         try:
-            answer = await self._http.get(urljoin(page.url, url))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answer = (await self._get(urljoin(page.url, url)))[-1]
+        except (*_UNFIT, ValueError) as error:
             raise CheckError(f"The seed cannot be read from {url}: {type(error).__name__} {error}") from error
-        if not answer.is_success:
-            raise CheckError(f"The seed cannot be read: {url} answered {answer.status_code}.")
+        if not 200 <= answer.status < 300:
+            raise CheckError(f"The seed cannot be read: {url} answered {answer.status}.")
         return _at(answer.text, key) if key else answer.text.strip()
 
 
@@ -111,11 +155,11 @@ def leaks(page: Page, hidden: Iterable[str]) -> list[str]:
 
 
 def is_blank(page: Page) -> bool:
-    return not re.sub(r"<[^>]*>|\s", "", page.text) and "<script" not in page.text.lower()
+    return not _TAG.sub("", page.text).strip() and "<script" not in page.text.lower()
 
 
 def excerpt(page: Page, hidden: Iterable[str]) -> str:
-    return quoted(re.sub(r"<[^>]*>", " ", page.text), hidden)
+    return quoted(_TAG.sub(" ", page.text), hidden)
 
 
 # --- beneath ---------------------------------------------------------------------------------------------------------
@@ -139,13 +183,22 @@ class _Reader(HTMLParser):
 
 def _read(text: str) -> _Reader:
     reader = _Reader()
-    reader.feed(text)
+    # On some declarations that are none it gives up; what came before them has been read.
+    with suppress(AssertionError):
+        reader.feed(text[:LARGEST_HTML])
     return reader
 
 
 def _links(text: str) -> Iterator[str]:
     yield from _read(text).links
     yield from _IMPORTS.findall(text)
+
+
+def _joined(base: str, links: Iterable[str]) -> Iterator[str]:
+    """Those that are addresses."""
+    for link in links:
+        with suppress(ValueError):
+            yield urljoin(base, link)
 
 
 def _meta(text: str, name: str) -> str | None:
@@ -158,7 +211,7 @@ def _at(text: str, key: str) -> str:
         value: Any = json.loads(text)
         for part in key.split("."):
             value = value[int(part)] if isinstance(value, list) else value[part]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise CheckError(f"The seed's address gives no JSON with {key!r}.") from error
     return json.dumps(value, sort_keys=True)
 
@@ -168,7 +221,16 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def _text(answer: httpx.Response) -> str:
+async def _text(answer: httpx.Response) -> str:
+    """Its beginning; nothing where it is no text."""
     kind = answer.headers.get("content-type", "text/")
-    readable = kind.startswith("text/") or any(word in kind for word in ("json", "script", "xml"))
-    return answer.text[:LARGEST_FILE_BYTES] if readable else ""
+    if not kind.startswith("text/") and not any(word in kind for word in ("json", "script", "xml")):
+        return ""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) >= LARGEST_FILE_BYTES:
+            break
+    charset = answer.encoding or "utf-8"
+    # Python knows codecs that are no charsets of the web.
+    return bytes(body[:LARGEST_FILE_BYTES]).decode(charset if charset.startswith(_CHARSETS) else "utf-8", "replace")

@@ -24,6 +24,7 @@ from oklp.processes import Child, start, words
 from oklp.sdk.config import CONFIG_VARIABLE
 
 POLL_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +102,13 @@ async def _ready(server: StudioServer, webhook_url: str, running: Running) -> No
 
 async def _is_up(url: str | None, host: str, port: int) -> bool:
     if url is not None:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-            with contextlib.suppress(httpx.HTTPError):
-                return (await http.get(url)).status_code < 500
+        async with httpx.AsyncClient(trust_env=False, timeout=LOOK_SECONDS) as http:
+            with contextlib.suppress(httpx.HTTPError, TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS), http.stream("GET", url) as answer:
+                    return answer.status_code < 500
         return False
     with contextlib.suppress(OSError):
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 5)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), LOOK_SECONDS)
         writer.close()
         return True
     return False

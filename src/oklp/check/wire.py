@@ -27,6 +27,8 @@ from oklp.signing import (
 
 TOKEN_SECONDS: Final = 60
 LONGEST_QUOTE: Final = 160
+# What is looked through for tokens: a multiple of the longest, and little enough for whatever is in it.
+_LOOKED_THROUGH: Final = 16_384
 _JWT: Final = re.compile(r"eyJ[\w-]{8,}\.[\w-]*\.?[\w-]*")
 
 
@@ -150,8 +152,8 @@ def quoted(text: str, hidden: Iterable[str | None]) -> str:
     for secret in hidden:
         if secret:
             text = text.replace(secret, "[secret]")
-    text = _JWT.sub("[token]", text)
-    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    shown = _JWT.sub("[token]", text[:_LOOKED_THROUGH])
     return shown[:LONGEST_QUOTE] + ("…" if len(shown) > LONGEST_QUOTE else "")
 
 

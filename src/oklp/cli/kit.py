@@ -38,8 +38,8 @@ def demo(
 
 def check(
     webhook_url: Annotated[
-        str, typer.Argument(help="Match info webhook URL of the running game.", show_default=False)
-    ] = "",
+        str | None, typer.Argument(help="Match info webhook URL of the running game.", show_default=False)
+    ] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="Check the built-in game, as without a URL.")] = False,
     browser_url: Annotated[str, typer.Option(help="Launch URL template for browsers, with {match-token}.")] = "",
     android_url: Annotated[str, typer.Option(help="Launch URL template for Android.")] = "",
@@ -91,8 +91,11 @@ def check(
     from oklp import contract
     from oklp.check import command as checker
 
+    if builtin and webhook_url is not None:
+        raise typer.BadParameter("--builtin is the game that comes with oklp: leave the webhook URL out.")
     options = checker.Options(
-        webhook_url=None if builtin else webhook_url or None,
+        # An empty one is a variable that nobody set, and must not pass for the built-in game.
+        webhook_url=webhook_url,
         launch_urls=contract.LaunchTemplates(
             browser=browser_url or None, android=android_url or None, ios=ios_url or None, steam=steam_url or None
         ),
