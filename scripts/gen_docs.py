@@ -117,6 +117,8 @@ _ADVICE = {
     "`methods`.",
     "forbidden": "Use an account that may do this. Trying again changes nothing.",
     "role-missing": "Ask an operator whose role may do it; `detail` names the roles ([the console](console.md)).",
+    "second-factor-missing": "Set one up: `POST …/me/totp` and `…/me/totp/confirm`, or `…/me/passkeys`. The session "
+    "goes on.",
     "method-not-allowed": "Use a method that the address takes; `/openapi.json` lists them.",
     "not-found": "Check the id. What is not the caller's to see is also answered so.",
     "conflict": "Read the thing again and decide anew. Trying again unchanged changes nothing.",

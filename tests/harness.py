@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
+import pyotp
 
 PLAYER = "/api/player/v1"
 PASSWORD = "correct horse"
@@ -162,6 +163,12 @@ class Server:
         }
 
     @property
+    def server_env(self) -> dict[str, str]:
+        """Of the server alone: operators of a sandbox need no second factor, unless the test is about that."""
+        relaxed = {"OKLP_OPERATOR_SECOND_FACTOR": "0"} if self.env["OKLP_SANDBOX"] == "1" else {}
+        return {**relaxed, **self.env}
+
+    @property
     def log(self) -> Path:
         return self.folder / f"server-{self.port}.log"
 
@@ -171,9 +178,9 @@ class Server:
         if "--workers" in options:  # what is a fork of multiprocessing cannot tell itself from its own workers
             with self.log.open("ab") as log:
                 command = [sys.executable, "-m", "oklp.cli", *arguments]
-                self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+                self.process = subprocess.Popen(command, env=self.server_env, stdout=log, stderr=log)
         else:
-            self.process = Oklp(arguments, self.env, self.log, self.log)
+            self.process = Oklp(arguments, self.server_env, self.log, self.log)
         if wait:
             self.await_ready()
         return self
@@ -244,7 +251,10 @@ class Server:
         """Another one. `options` are further ones of the command; it is an admin unless they say otherwise."""
         name = f"operator-{os.getpid()}-{next(_numbers)}-{self.port}"
         self.cli("operator", "create", "--username", name, "--password", PASSWORD, "--role", "admin", *options)
-        return self._logged_in("operator", name)
+        http = self._logged_in("operator", name)
+        if self.server_env.get("OKLP_OPERATOR_SECOND_FACTOR") != "0":
+            enrol(http)
+        return http
 
     def _logged_in(self, kind: str, username: str, *, sign_up: bool = False) -> httpx.Client:
         http = httpx.Client(base_url=f"{self.url}/api/{kind}/v1", timeout=30)
@@ -263,6 +273,16 @@ class Server:
         assert report["clean"], report["faults"]
         assert done.returncode == 0
         return report
+
+
+def enrol(http: httpx.Client) -> str:
+    """Give whoever is logged in an authenticator app. Its secret."""
+    enrolment = http.post("/me/totp", json={"password": PASSWORD})
+    assert enrolment.status_code == 200, enrolment.text
+    secret = str(enrolment.json()["secret"])
+    confirmed = http.post("/me/totp/confirm", json={"code": pyotp.TOTP(secret).now()})
+    assert confirmed.status_code == 200, confirmed.text
+    return secret
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@
     ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
     │   └── SecondFactorRequired 401  second-factor-required  the password is right, and not enough
     ├── Forbidden             403  forbidden             known, and not allowed
-    │   └── RoleMissing       403  role-missing          an operator whose role may not do this
+    │   ├── RoleMissing       403  role-missing          an operator whose role may not do this
+    │   └── SecondFactorMissing 403  second-factor-missing  an operator who has none yet
     ├── NotFound              404  not-found             or not the caller's to know of
     ├── MethodNotAllowed      405  method-not-allowed
     ├── Conflict              409  conflict              the state does not allow it
@@ -123,6 +124,10 @@ class Forbidden(OklpError):
 
 class RoleMissing(Forbidden):
     code, title = "role-missing", "The role may not do this"
+
+
+class SecondFactorMissing(Forbidden):
+    code, title = "second-factor-missing", "A second factor has to be set up first"
 
 
 class NotFound(OklpError):

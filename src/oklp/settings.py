@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     second_factor_seconds: Seconds = Field(
         default=300, description="From the password of a log-in: how long its second step may take."
     )
+    operator_second_factor: bool = Field(
+        default=True,
+        description="Operators do nothing before they have a second factor. Only the sandbox may do without.",
+    )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="Mail server: `smtps://user:password@host` (TLS), `smtp://…` (STARTTLS, required), "
@@ -177,6 +181,8 @@ class Settings(BaseSettings):
             self.payment_provider = "sandbox"
         elif self.payment_provider == "sandbox":
             raise ValueError("OKLP_PAYMENT_PROVIDER: `sandbox` makes money from nothing, and OKLP_SANDBOX is off")
+        elif not self.operator_second_factor:
+            raise ValueError("OKLP_OPERATOR_SECOND_FACTOR: only the sandbox does without, and OKLP_SANDBOX is off")
         return self
 
     @property

@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 
 from oklp import contract
-from oklp.errors import Conflict, NameTaken, NotFound, OklpError, RoleMissing, Unauthenticated, WrongState
-from oklp.services import auth, console, operators, staff
+from oklp.errors import (
+    Conflict,
+    NameTaken,
+    NotFound,
+    OklpError,
+    RoleMissing,
+    SecondFactorMissing,
+    Unauthenticated,
+    WrongState,
+)
+from oklp.services import auth, console, factors, operators, staff
 from oklp.services.auth import LogIn, SessionQuestion
 from oklp.services.staff import Operator
 from oklp.storage.engine import Database
@@ -122,6 +131,21 @@ def test_whoever_is_suspended_is_out_at_once_and_does_not_get_in(world: World) -
     assert log_in(world, sue, "a third").expires_at is None
     act(world, olga, sue, "reinstate")
     assert log_in(world, sue, "a fourth").expires_at is not None
+
+
+def test_a_session_tells_whether_its_operator_has_a_second_factor(world: World) -> None:
+    olga = operator(world, "olga")
+    log_in(world, olga, "a session")
+    with refused(SecondFactorMissing):
+        Operator.of(world.settings, person(world, "a session"))
+    relaxed = world.settings.model_copy(update={"operator_second_factor": False})
+    assert Operator.of(relaxed, person(world, "a session")) == olga
+    me = person(world, "a session")
+    change = factors.Change(world.settings, world.vault, me, "x", str(uuid.uuid4()), world.now)
+    world.run(factors.added, change, ["a code", "another"])
+    log_in(world, olga, "another")  # the password alone: it waits for its second step
+    assert isinstance(person(world, "another"), Unauthenticated)
+    assert world.run(staff.account, olga.id).second_factor
 
 
 def test_the_last_active_admin_stays(world: World) -> None:

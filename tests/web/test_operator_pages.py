@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import httpx
+import pyotp
+import pytest
 
-from tests.harness import PASSWORD, PlayerClient, Server, paid_match
+from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
+from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
 
 REASON = {"reason": "because the test says so"}
@@ -84,3 +88,49 @@ def test_the_command_line_gives_roles_too(served: Server) -> None:
     assert "suspended (finance)" in served.cli("operator", "suspend", username, "--reason", "gone").stdout
     listed = next(line for line in served.cli("operator", "list").stdout.splitlines() if username in line)
     assert listed.split() == [username, "finance", "suspended", "no"]
+
+
+# --- second factors --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose operators need a second factor, as in production."""
+    folder = tmp_path_factory.mktemp("strict")
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, OKLP_OPERATOR_SECOND_FACTOR="1") as running:
+        running.cli("operator", "create", "--username", "olga", "--password", PASSWORD)
+        yield running
+
+
+def test_without_a_second_factor_an_operator_can_only_set_one_up(strict: Server) -> None:
+    olga = log_in(strict, "operator", "olga")
+    assert olga.get("/me").json()["role"] == "admin"
+    for answer in (olga.get("/games"), olga.get("/books"), olga.post(f"/matches/{'0' * 24}/abort", json=REASON)):
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "urn:oklp:error:second-factor-missing"
+    site = console(strict, olga)
+    for path in ("/operator", "/operator/games", "/operator/ledger.csv"):
+        led = site.get(path)
+        assert (led.status_code, led.headers["location"]) == (303, "/operator/security#factors")
+    security = site.get("/operator/security")
+    assert "the console opens once you have one" in security.text
+    assert "/operator/audit" not in security.text
+    form = tokens(security.text)
+    refused = site.post("/operator/books/verify", data=form)
+    assert (refused.status_code, "Set up a second factor first" in refused.text) == (403, True)
+
+    asked = site.post("/operator/security/totp", data={**form, "factor_password": PASSWORD})
+    secret = re.search(r'name="secret" value="([A-Z2-7]{32})"', asked.text)
+    assert secret is not None, asked.text
+    fields = {**tokens(asked.text), "secret": secret[1], "code": pyotp.TOTP(secret[1]).now()}
+    codes = site.post("/operator/security/totp/confirm", data=fields)
+    assert codes.status_code == 200
+    assert "/operator/audit" in codes.text
+    assert site.get("/operator").status_code == 200
+    assert olga.get("/games").status_code == 200
+
+
+def test_only_the_sandbox_does_without(strict: Server) -> None:
+    env = {**strict.env, "OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": "k" * 43, "OKLP_OPERATOR_SECOND_FACTOR": "0"}
+    done = run_cli(env, "serve", "--port", "1", check=False)
+    assert (done.returncode, "OKLP_OPERATOR_SECOND_FACTOR" in done.stderr) == (1, True)

@@ -356,6 +356,7 @@ class Person(NamedTuple):
     status: str | None
     studio_id: str | None
     role: str | None
+    second_factor: bool = False
 
 
 def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError]:
@@ -367,7 +368,8 @@ def sessions(tx: Tx, jobs: Sequence[SessionQuestion]) -> list[Person | OklpError
         if row is None or row.expires_at <= job.now or row.username is None or _is_shut_out(row.kind, row):
             outcomes.append(Unauthenticated("The session is unknown or has expired.", token_refused=True))
         else:
-            outcomes.append(Person(row.kind, row.subject_id, row.username, row.status, row.studio_id, row.role))
+            proved = (row.status, row.studio_id, row.role, bool(row.second_factor))
+            outcomes.append(Person(row.kind, row.subject_id, row.username, *proved))
     return outcomes
 
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from oklp import contract
 from oklp.domain import roles
-from oklp.errors import Conflict, InvariantBroken, NotFound, RoleMissing, WrongState
+from oklp.errors import Conflict, InvariantBroken, NotFound, RoleMissing, SecondFactorMissing, WrongState
 from oklp.services import games, views
 from oklp.services.auth import Person
 from oklp.services.players import taken
+from oklp.settings import Settings
 from oklp.storage import events, players
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
@@ -27,7 +28,10 @@ class Operator(NamedTuple):
     role: str
 
     @classmethod
-    def of(cls, person: Person) -> Operator:
+    def of(cls, settings: Settings, person: Person) -> Operator:
+        """Raises SecondFactorMissing: until he has one, an operator looks after his own account and nothing else."""
+        if lacks_factor(settings, person):
+            raise SecondFactorMissing("Operators need a second factor here: set up an authenticator app or a passkey.")
         if person.kind != "operator" or person.role is None:
             raise InvariantBroken(f"{person.username} is no operator with a role")
         return cls(person.id, person.username, person.role)
@@ -45,6 +49,11 @@ class Operator(NamedTuple):
         if not self.may(action):
             able = " and ".join(roles.roles_for(action))
             raise RoleMissing(f"Your role is {self.role}; {action} is for {able}.")
+
+
+def lacks_factor(settings: Settings, person: Person) -> bool:
+    """Whether an operator has to set up a second factor before he does anything else."""
+    return settings.operator_second_factor and not person.second_factor
 
 
 def create(

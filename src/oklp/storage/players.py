@@ -124,7 +124,8 @@ def sessions(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
         tx,
         "SELECT s.token_hash, s.kind, s.subject_id, s.expires_at,"
         " coalesce(p.username, m.username, o.username) AS username, coalesce(p.status, o.status) AS status,"
-        " m.studio_id, coalesce(m.role, o.role) AS role"
+        " m.studio_id, coalesce(m.role, o.role) AS role,"
+        " coalesce(p.second_factor, m.second_factor, o.second_factor) AS second_factor"
         " FROM sessions s LEFT JOIN players p ON s.kind = 'player' AND p.id = s.subject_id"
         " LEFT JOIN members m ON s.kind = 'member' AND m.id = s.subject_id"
         " LEFT JOIN operators o ON s.kind = 'operator' AND o.id = s.subject_id"

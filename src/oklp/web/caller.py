@@ -105,8 +105,8 @@ async def _self(request: Request) -> Person:
     return person
 
 
-async def _operator(person: Annotated[Person, Depends(_self)]) -> Operator:
-    return Operator.of(person)
+async def _operator(request: Request, person: Annotated[Person, Depends(_self)]) -> Operator:
+    return Operator.of(context_of(request).settings, person)
 
 
 async def _player(person: Annotated[Person, Depends(_self)]) -> Caller:

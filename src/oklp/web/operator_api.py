@@ -14,7 +14,7 @@ from starlette.responses import Response
 from oklp import contract
 from oklp.services import conformance, mails, matches, operators, players, staff, webhooks
 from oklp.storage.engine import inspect_database
-from oklp.web.caller import AsOperator, Cursor, Here, Limit, from_cursor, once, to_cursor
+from oklp.web.caller import AsOperator, AsSelf, Cursor, Here, Limit, from_cursor, once, to_cursor
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
@@ -36,12 +36,12 @@ async def log_in(here: Here, request: Request, body: contract.LogIn) -> contract
 
 
 @router.delete("/sessions/current", status_code=204)
-async def log_out(here: Here, request: Request, operator: AsOperator) -> Response:
+async def log_out(here: Here, request: Request, operator: AsSelf) -> Response:
     return await log_out_of(here, request)
 
 
 @router.get("/me", response_model=contract.OperatorProfile)
-async def me(here: Here, operator: AsOperator) -> contract.OperatorProfile:
+async def me(here: Here, operator: AsSelf) -> contract.OperatorProfile:
     return await here.db.read(staff.profile, operator.id)
 
 

@@ -23,6 +23,10 @@ def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
             _("Not within your role"),
             _("Your role may read this, and not do it. Ask somebody whose role may, or an admin for another role."),
         ),
+        "second-factor-missing": (
+            _("Set up a second factor first"),
+            _("The console opens once you have one. Nothing was done."),
+        ),
         "wrong-state": (_("Too late for that"), _("The match has moved on. Load the page to see where it stands.")),
         "match-full": (_("The match is full"), _("Every seat is taken. There may be another open match.")),
         "insufficient-funds": (

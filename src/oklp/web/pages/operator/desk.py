@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import Forbidden, OklpError
-from oklp.services import console
+from oklp.services import console, factors, staff
 from oklp.services.console import Found
 from oklp.services.staff import Operator
 from oklp.web.pages import forms
@@ -24,32 +24,50 @@ A_PAGE = 25
 
 
 class Nav(NamedTuple):
-    """What the frame shows of an operator, and what the pages ask before they show a button."""
+    """What the frame shows of an operator, and what the pages ask before they show a button.
 
-    operator: Operator
+    `operator` is None while he has no second factor: the console is shut for him.
+    """
 
-    @property
-    def username(self) -> str:
-        return self.operator.username
+    username: str
+    operator: Operator | None
 
     def may(self, action: str) -> bool:
-        return self.operator.may(action)
+        return self.operator is not None and self.operator.may(action)
 
 
 async def _nav(visit: Visit) -> Nav:
-    return Nav(operator(visit))
+    shut = await _shut(visit)
+    return Nav(visit.me.username, None if shut else operator(visit))
+
+
+async def _shut(visit: Visit) -> bool:
+    """Whether a second factor is missing. One that this very request has added counts for the page that says so."""
+    if not staff.lacks_factor(visit.here.settings, visit.me):
+        return False
+    own = await visit.here.db.read(factors.factors, visit.me.id)
+    visit.person = visit.me._replace(second_factor=own.enabled)
+    return not own.enabled
 
 
 OPERATOR.nav = _nav
 
 
 def operator_page(path: str, handler: Handler, method: str = "GET") -> Route:
-    return page(path, handler, method, realm=OPERATOR)
+    """A page of the console. Whoever lacks a second factor is led to where he sets one up."""
+
+    async def once_proved(visit: Visit) -> Response:
+        if method == "GET" and staff.lacks_factor(visit.here.settings, visit.me):
+            return go(visit, f"{OPERATOR.security}#factors")
+        operator(visit)  # a form is refused
+        return await handler(visit)
+
+    return page(path, once_proved, method, realm=OPERATOR)
 
 
 def operator(visit: Visit) -> Operator:
-    """Who acts, and in which role. Raises Unauthenticated."""
-    return Operator.of(visit.me)
+    """Who acts, and in which role. Raises Unauthenticated, SecondFactorMissing."""
+    return Operator.of(visit.here.settings, visit.me)
 
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
