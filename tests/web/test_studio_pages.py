@@ -292,11 +292,16 @@ def api(served: Server, site: httpx.Client) -> httpx.Client:
 
 def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     site = owner(served)
-    body = {"name": f"Counted {next(_numbers)}-{os.getpid()}", "settings": {"discovery": "pull"}}
+    body = {
+        "name": f"Counted {next(_numbers)}-{os.getpid()}",
+        "settings": {"discovery": "pull"},
+        "launch_urls": {"browser": "http://127.0.0.1:9/play?token={match-token}"},
+    }
     config = GameConfig(api(served, site).post("/games", json=body).json()["developer_config"])
     base = f"/studio/games/{config.client_id}"
     one, two = PlayerClient(served.url), PlayerClient(served.url)
     match_id = paid_match(one, two, config.client_id, 500)
+    one.must(200, "POST", f"/matches/{match_id}/launch", {"platform": "browser"})
     backend = GameClient(served.url, config)
     assert backend.finish(backend.report(match_id, one.user_id)).status_code == 200
     waiting = one.create(config.client_id, 100)
@@ -310,6 +315,9 @@ def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     one_match = site.get(f"{base}/matches/{match_id}").text
     assert one.user_id in one_match
     assert "+9.00\u00a0XTS" in one_match  # the winner
+    (launch,) = served.operator.get(f"/matches/{match_id}").json()["launches"]
+    assert launch["user_id"] == one.user_id
+    assert launch["launched_at"] in one_match.partition("Who went to play")[2]
     assert "0.50\u00a0XTS" in one_match  # the studio
     assert waiting in site.get(f"{base}/matches/{waiting}").text
     strangers = owner(served)

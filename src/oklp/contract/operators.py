@@ -141,9 +141,18 @@ class AuditPage(Wire):
     next_cursor: str | None = None
 
 
+class MatchLaunch(Wire):
+    """Somebody pressed *Play*; the token that the game was opened with is not kept, only its hash is."""
+
+    user_id: str
+    launched_at: datetime
+    token_expires_at: datetime
+
+
 class OperatorMatch(Match):
     postings: list[LedgerPosting]
     deliveries: list[Delivery]
+    launches: list[MatchLaunch]
     refused_results: list[RefusedResult]
     audit: list[AuditEntry]
 

@@ -104,6 +104,7 @@ def match(tx: Tx, match_id: str) -> contract.OperatorMatch:
         **shown.model_dump(),
         postings=[views.posting(each) for each in ledger_store.postings_of_match(tx, match_id)],
         deliveries=[views.delivery(each) for each in outbox.of_match(tx, match_id)],
+        launches=[views.launch(each) for each in match_store.launches_of(tx, match_id, LISTED_WITH_A_MATCH)],
         refused_results=_refused(tx, match_id),
         audit=[
             views.audit(each) for each in events.audit_page(tx, _subject_of_match(match_id), None, LISTED_WITH_A_MATCH)

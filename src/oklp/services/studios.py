@@ -101,12 +101,16 @@ def of_delivery(
     return work(tx, *args, **kwargs)
 
 
+LISTED_LAUNCHES = 100
+
+
 class MatchAtAGlance(NamedTuple):
     """Everything about a match that is its studio's to know; `share` is what it earned, minor units."""
 
     match: contract.Match
     share: contract.Money
     deliveries: list[contract.Delivery]
+    launches: list[contract.MatchLaunch]
     refused: list[contract.RefusedResult]
 
 
@@ -122,6 +126,7 @@ def match(tx: Tx, studio_id: str, game_id: str, match_id: str) -> MatchAtAGlance
         views.match(row, seats),
         contract.Money(amount=share, currency=row.currency),
         [views.delivery(each) for each in outbox.of_match(tx, match_id)],
+        [views.launch(each) for each in matches.launches_of(tx, match_id, LISTED_LAUNCHES)],
         [views.refused_result(each) for each in matches.refused_of(tx, match_id)],
     )
 

@@ -172,6 +172,12 @@ def refused_result(row: Row) -> contract.RefusedResult:
     return contract.RefusedResult(received_at=when(row.received_at), reason=row.reason, body=json.loads(row.body))
 
 
+def launch(row: Row) -> contract.MatchLaunch:
+    return contract.MatchLaunch(
+        user_id=row.user_id, launched_at=when(row.created_at), token_expires_at=when(row.expires_at)
+    )
+
+
 def posting(row: Row) -> contract.LedgerPosting:
     return contract.LedgerPosting(
         set_id=row.set_id, account=row.account, amount=row.amount, currency=row.currency, created_at=when(row.at)

@@ -328,6 +328,13 @@ def tokens(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
     return {row.token_hash: row for row in rows}
 
 
+def launches_of(tx: Tx, match_id: str, limit: int) -> Sequence[Row]:
+    """Rows (user_id, created_at, expires_at), newest first."""
+    t = schema.match_tokens
+    wanted = sa.select(t.c.user_id, t.c.created_at, t.c.expires_at).where(t.c.match_id == match_id)
+    return tx.rows(wanted.order_by(t.c.created_at.desc(), t.c.user_id).limit(limit))
+
+
 # --- results ---------------------------------------------------------------------------------------------------------
 
 

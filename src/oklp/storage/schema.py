@@ -236,7 +236,7 @@ match_tokens = sa.Table(
     "match_tokens",
     metadata,
     sa.Column("token_hash", Text, primary_key=True),
-    sa.Column("match_id", Text, nullable=False),
+    sa.Column("match_id", Text, nullable=False, index=True),
     sa.Column("user_id", Text, nullable=False),
     sa.Column("game_id", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
