@@ -177,6 +177,20 @@ def test_a_game_that_refuses_is_told_of_and_the_fee_is_back(platform: Server, br
     assert one.available() == two.available() == 10_000
 
 
+def _end_session(page: Page, player: PlayerClient) -> None:
+    """Elsewhere: the page learns of it when it is used."""
+    token = next(each["value"] for each in page.context.cookies() if each["name"] == "oklp_player")
+    ended = player.http.delete("/api/player/v1/sessions/current", headers={"Authorization": f"Bearer {token}"})
+    assert ended.status_code == 204
+
+
+def _log_in_again(page: Page, player: PlayerClient) -> None:
+    expect(page.get_by_text("your form comes back as you left it")).to_be_visible()
+    page.get_by_label("Username").fill(player.username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
+
+
 def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
     platform: Server, game: GameServer, browser: Browser
 ) -> None:
@@ -189,20 +203,35 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         page.get_by_label("Entry fee for each player").fill("7.50")
         page.get_by_label("Invite").fill(friend.username)
         page.get_by_label("Public").check()
-        session = page.context.cookies()
-        token = next(each["value"] for each in session if each["name"] == "oklp_player")
-        ended = player.http.delete("/api/player/v1/sessions/current", headers={"Authorization": f"Bearer {token}"})
-        assert ended.status_code == 204
+        _end_session(page, player)
         page.get_by_role("button", name="Make the match").click()
-        expect(page.get_by_text("your form comes back as you left it")).to_be_visible()
-        page.get_by_label("Username").fill(player.username)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
+        _log_in_again(page, player)
         expect(page.get_by_label("Entry fee for each player")).to_have_value("7.50")
         expect(page.get_by_label("Invite")).to_have_value(friend.username)
         expect(page.get_by_label("Public")).to_be_checked()
         page.get_by_role("button", name="Make the match").click()
         expect(page.locator("#roster")).to_contain_text(friend.username)
+        match = page.url
+
+        third = PlayerClient(platform.url)
+        page.get_by_label("Usernames").fill(third.username)
+        _end_session(page, player)
+        page.get_by_label("Usernames").press("Enter")
+        _log_in_again(page, player)
+        expect(page.get_by_label("Usernames")).to_have_value(third.username)
+        assert page.url == match, "the form is at its own address again"
+        page.get_by_label("Usernames").press("Enter")
+        expect(page.locator("#roster")).to_contain_text(third.username)
+
+        page.goto(f"{platform.url}/wallet")
+        page.get_by_label("Deposit").fill("12.34")
+        _end_session(page, player)
+        page.get_by_role("button", name="Deposit").click()
+        _log_in_again(page, player)
+        expect(page.get_by_label("Deposit")).to_have_value("12.34")
+        assert player.available() == 10_000, "no money moves by itself"
+        page.get_by_role("button", name="Deposit").click()
+        expect(page.locator("#balance")).to_have_text("112.34\u00a0XTS")
         # The refusal with which the log-in page came.
         somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
 

@@ -479,6 +479,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_PLAYER}/players"): players(200, lambda _: Call(params={"query": "m"})),
     ("GET", f"{_PLAYER}/players/{{username}}"): players(200, _player),
     ("PUT", f"{_PLAYER}/me/privacy"): players(200, lambda _: Call(body={"private": False})),
+    ("GET", f"{_PLAYER}/me/notification-choices"): players(200),
+    ("PUT", f"{_PLAYER}/me/notification-choices"): players(200, lambda _: Call(body={"language": "en", "topics": {}})),
     ("GET", f"{_PLAYER}/notifications"): players(200),
     ("POST", f"{_PLAYER}/notifications/read"): players(200, lambda _: Call(body={"upto": "0"})),
     ("GET", f"{_PLAYER}/games"): players(200),
@@ -496,6 +498,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", f"{_MATCH}/launch"): players(200, _of_match(World.live), others=404),
     ("GET", f"{_PLAYER}/wallet"): players(200),
     ("GET", f"{_PLAYER}/wallet/entries"): players(200),
+    ("GET", f"{_PLAYER}/wallet/payments"): players(200),
     ("POST", f"{_PLAYER}/wallet/deposits"): players(201, lambda _: Call(body=_DEPOSIT)),
     ("POST", f"{_PLAYER}/wallet/withdrawals"): players(201, lambda _: Call(body=_DEPOSIT)),
     # The stream would never end: those who get as far as the id that is none may listen.

@@ -60,6 +60,7 @@ OPEN_TO_ALL = {
     "/forgot-password",
     "/reset-password",
     "/verify-email",
+    "/unsubscribe",
     "/log-in/second-step",
     "/log-in/passkey",
     "/log-in/passkey-options",

@@ -79,7 +79,7 @@ async def _leaving(visit: Visit, *, done: bool) -> Response:
     return await show(visit, "unsubscribe.html", title=title, token=token, done=done)
 
 
-doors.RESUMED[SETTINGS] = show_choices
+doors.RESUMED[SETTINGS] = doors.Resumed(show_choices)
 
 routes: list[Route] = [
     page(SETTINGS, chosen),

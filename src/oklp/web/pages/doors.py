@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from oklp import contract
 from oklp.errors import Forbidden, OklpError, SecondFactorRequired, TooManyRequests, Unauthenticated
@@ -23,9 +24,16 @@ METHODS = ("totp", "passkey", "recovery-code")
 SECRET = ("code", "recovery_code", "credential", "pending_token", "secret")
 MAX_CARRIED_CHARS = 20_000
 
-# Forms that are filled in again after a log-in in between: address of the form → what shows it.
-Renderer = Callable[[Visit, Form], Awaitable[Response]]
-RESUMED: dict[str, Renderer] = {}
+
+class Resumed(NamedTuple):
+    """A form that is filled in again after a log-in in between. `up`: its page is one step above its address."""
+
+    show: Callable[[Visit, Form, int], Awaitable[Response]]
+    up: bool = False
+
+
+# By the address of the form, as of a route.
+RESUMED: dict[str, Resumed] = {}
 
 
 async def before(visit: Visit) -> Response:
@@ -33,13 +41,45 @@ async def before(visit: Visit) -> Response:
     if visit.request.method == "GET":
         return await _log_in_page(visit, Form(), next_path=visit.path, why="expired" if visit.expired else "")
     path = visit.at
-    carried = json.dumps({"path": path, "fields": without_secrets(visit.fields)}) if path in RESUMED else ""
-    if len(carried) > MAX_CARRIED_CHARS:
-        carried = ""
+    kept = json.dumps({"path": path, "fields": without_secrets(visit.fields)}) if _known(path) is not None else ""
+    carried = kept if len(kept) <= MAX_CARRIED_CHARS else ""
     why = "form" if carried else "expired"
-    # The address of a form that only acts has a page as well, one step up: /matches/…/confirm.
-    after = path if carried else path.rpartition("/")[0] if path.count("/") > 1 else visit.realm.home
-    return await _log_in_page(visit, Form(), 401, next_path=after, carried=carried, why=why)
+    return await _log_in_page(visit, Form(), 401, next_path=_page_of(visit), carried=carried, why=why)
+
+
+def _page_of(visit: Visit) -> str:
+    """The page that a form was on. One that only acts is one step above its address: /matches/…/confirm."""
+    path = visit.at
+    if path.count("/") > 1:
+        code = visit.fields.get("code", "")  # of a link to a private match, which is not seen without it
+        return _above(path) + (f"?{urlencode({'code': code})}" if code else "")
+    return local_path(urlsplit(visit.request.headers.get("referer", "")).path) or visit.realm.home
+
+
+def _above(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+async def again(visit: Visit) -> Response:
+    """A form from before another log-in, in another tab perhaps: as it was typed, to be looked through and sent again.
+
+    Raises Forbidden for a form that is not known to be filled in by people.
+    """
+    known = _known(visit.at)
+    if known is None:
+        raise Forbidden("This form is not from a page of yours. Load the page again, and send it again.")
+    said = visit._("You have logged in again since this page was loaded. Look through it, and send it once more.")
+    fields = without_secrets(visit.fields)
+    return await known[0].show(visit, Form(fields, {}, said), 403)
+
+
+def _known(path: str) -> tuple[Resumed, dict[str, str]] | None:
+    """What shows the form of an address, and the parts of that address."""
+    for pattern, resumed in RESUMED.items():
+        match = compile_path(pattern)[0].match(path)
+        if match is not None:
+            return resumed, match.groupdict()
+    return None
 
 
 def without_secrets(fields: dict[str, str]) -> dict[str, str]:
@@ -169,15 +209,16 @@ def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
         return None
     try:
         kept = json.loads(carried)
-        path, fields = kept["path"], {str(name): str(value) for name, value in kept["fields"].items()}
-        renderer = RESUMED[path]
+        path, fields = str(kept["path"]), {str(name): str(value) for name, value in kept["fields"].items()}
         "".join(fields.values()).encode()  # half a surrogate pair can be written in JSON, and on no page
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if realm_of(path) is not visit.realm:
+    known = _known(path)
+    if known is None or realm_of(path) is not visit.realm:
         return None
-    visit.fields = fields
-    return renderer(visit, Form(fields))
+    resumed, visit.request.scope["path_params"] = known
+    visit.fields, visit.address = fields, _above(path) if resumed.up else path
+    return resumed.show(visit, Form(fields), 200)
 
 
 async def log_out(visit: Visit) -> Response:

@@ -68,6 +68,8 @@ async def sign_up(visit: Visit) -> Response:
             raise
         form = forms.refused(visit, refusal)
         form.values = without_secrets(form.values)
+        if not visit.trusted:
+            form.error = visit._("This page was open for too long. Choose your password again, and send it once more.")
         return await _sign_up_page(visit, form, refusal.status)
     login = contract.LogIn(username=body.username, password=body.password)
     session = await log_in_as(here, visit.request, "player", login)

@@ -210,6 +210,8 @@ def page(
                 await visit.read_form()
                 if visit.person is None and not open_to_all:
                     return visit.finish(await asks_to_log_in(visit))
+                if visit.person is not None and not visit.trusted:
+                    return visit.finish(await _shows_again(visit))
             elif visit.person is None and not open_to_all:
                 return visit.finish(await asks_to_log_in(visit))
             answer = await handler(visit)
@@ -227,6 +229,13 @@ async def asks_to_log_in(visit: Visit) -> Response:
     from oklp.web.pages import doors
 
     return await doors.before(visit)
+
+
+async def _shows_again(visit: Visit) -> Response:
+    """The form of a page from before another log-in: filled in, and not taken. Raises Forbidden where none is known."""
+    from oklp.web.pages import doors
+
+    return await doors.again(visit)
 
 
 def _preference(visit: Visit) -> Response | None:

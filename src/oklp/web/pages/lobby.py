@@ -91,7 +91,7 @@ async def create_match(visit: Visit) -> Response:
     return go(visit, f"/matches/{match.match_id}")
 
 
-doors.RESUMED[NEW_MATCH] = show_new_match
+doors.RESUMED[NEW_MATCH] = doors.Resumed(show_new_match)
 
 routes: list[Route] = [
     page("/games", all_games, open_to_all=True),

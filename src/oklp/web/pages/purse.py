@@ -175,7 +175,7 @@ def _row(entry: contract.WalletEntry) -> tuple[object, ...]:
     return (entry.entry_id, at, entry.kind, match_id, entry.amount, plain, entry.balance, entry.currency)
 
 
-doors.RESUMED["/wallet"] = show_wallet
+doors.RESUMED["/wallet"] = doors.Resumed(show_wallet)
 
 routes: list[Route] = [
     page("/wallet", wallet),

@@ -18,7 +18,8 @@ from oklp.services.launch import LaunchJob
 from oklp.services.starting import Confirm
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import new_token, new_uuid
-from oklp.web.pages import forms, refusals
+from oklp.web.pages import doors, forms, refusals
+from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import Visit, local_path
 
@@ -94,10 +95,16 @@ async def room(visit: Visit) -> Response:
     return await _show(visit, await _read(visit))
 
 
-async def _show(visit: Visit, shown: Room, status: int = 200, error: str = "") -> Response:
+async def _show_invitation(visit: Visit, form: Form, status: int = 200) -> Response:
+    """The room, with the names that were typed into its form."""
+    return await _show(visit, await _read(visit), status, form.error, form["usernames"])
+
+
+async def _show(visit: Visit, shown: Room, status: int = 200, error: str = "", invited: str = "") -> Response:
     qr = _qr(shown.link) if shown.match.status == "pending" and shown.free_seats else None
     code = visit.argument("code") or visit.fields.get("code") or ""
-    return await show(visit, "room.html", status, room=shown, qr=qr, error=error, code=code, now=visit.here.clock())
+    values = {"room": shown, "qr": qr, "error": error, "code": code, "invited": invited}
+    return await show(visit, "room.html", status, **values)
 
 
 @functools.lru_cache(maxsize=256)
@@ -161,7 +168,7 @@ async def _refused(visit: Visit, refusal: OklpError) -> Response:
         raise refusal
     by_field = refusals.by_field(visit, refusal)
     said = " ".join(by_field.values()) or refusals.sentence(visit, refusal)
-    return await _show(visit, await _read(visit), refusal.status, said)
+    return await _show(visit, await _read(visit), refusal.status, said, visit.fields.get("usernames", ""))
 
 
 async def play(visit: Visit) -> Response:
@@ -206,6 +213,8 @@ async def join_by_code(visit: Visit) -> Response:
         raise NotFound("This is no link to a match.")
     return go(visit, path)
 
+
+doors.RESUMED["/matches/{match_id}/invite"] = doors.Resumed(_show_invitation, up=True)
 
 routes: list[Route] = [
     page("/matches", all_matches),

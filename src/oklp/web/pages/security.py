@@ -12,7 +12,7 @@ from oklp.signing import hash_token
 from oklp.web import sessions
 from oklp.web.caller import address_of
 from oklp.web.context import new_draft
-from oklp.web.pages import forms
+from oklp.web.pages import doors, forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import Realm, Visit
@@ -127,6 +127,7 @@ async def end_others(visit: Visit) -> Response:
 
 def routes(realm: Realm) -> list[Route]:
     here = realm.security
+    doors.RESUMED[f"{here}/email"] = doors.Resumed(show_security, up=True)
     return [
         page(here, security_page, realm=realm),
         page(f"{here}/password", change_password, "POST", realm=realm),

@@ -108,6 +108,7 @@ class Visit:
     person: Person | None = None
     expired: bool = False
     seen: str = ""  # what has happened before this position, the page shows; the stream of events goes on from here
+    address: str = ""  # of the page that is shown, where it is not the one that was asked for
     trusted: bool = False  # the form that was sent is from a page of this visitor's
     fields: dict[str, str] = field(default_factory=dict)
     _stranger: str | None = None
@@ -198,15 +199,12 @@ class Visit:
         return csrf_token(self._stranger)
 
     async def read_form(self) -> None:
-        """The form, once it is sure that it is one of ours. Raises Forbidden, MalformedRequest."""
+        """What was sent, and whether it is from a page of this visitor's. Raises Forbidden, MalformedRequest."""
         self.check_origin()
         self.fields = form_fields(await self.request.body())
         given = self.fields.pop(CSRF_FIELD, "")
         secret = self.session or self._stranger
         self.trusted = secret is not None and hmac.compare_digest(given.encode(), csrf_token(secret).encode())
-        # Whoever's session is over may still log in, and go on with what he typed.
-        if not self.trusted and self.person is not None:
-            raise Forbidden("This form is not from a page of yours. Load the page again, and send it again.")
 
     def check_origin(self) -> None:
         """Raises Forbidden for what another site made the browser send."""

@@ -67,6 +67,9 @@ for (const tab of document.querySelectorAll(".subnav [aria-current]")) {
   tab.parentElement.scrollLeft += own.left + own.width / 2 - row.left - row.width / 2;
 }
 
+// A form that came back after a log-in is at its own address, not at that of the log-in.
+if (document.body.dataset.address) history.replaceState(null, "", document.body.dataset.address);
+
 // What was done is said once, not again at each reload.
 if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);
 

@@ -38,10 +38,10 @@ async def _show_step(visit: Visit, form: Form, step: int, status: int = 200) -> 
     return await show(visit, "studio/new_game.html", status, form=form, step=step, last=LAST, carried=carried)
 
 
-async def show_new_game(visit: Visit, form: Form) -> Response:
+async def show_new_game(visit: Visit, form: Form, status: int = 200) -> Response:
     """The step where somebody was when his session ended. Raises Forbidden: by now he may be somebody else."""
     member_of(visit).need(DEVELOPER)
-    return await _show_step(visit, form, _step(form["step"]))
+    return await _show_step(visit, form, _step(form["step"]), status)
 
 
 def _step(text: str) -> int:
@@ -99,7 +99,7 @@ async def check(visit: Visit) -> Response:
     return JSONResponse(found, headers=HEADERS)
 
 
-doors.RESUMED[NEW_GAME] = show_new_game
+doors.RESUMED[NEW_GAME] = doors.Resumed(show_new_game)
 
 routes: list[Route] = [
     studio_page(NEW_GAME, new_game_page, least=DEVELOPER),

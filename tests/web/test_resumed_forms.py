@@ -1,0 +1,136 @@
+"""A form whose session ended meanwhile comes back as it was typed, without passwords, and nothing is done by itself."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.harness import PASSWORD, PlayerClient, Server
+from tests.web.test_pages import browser, logged_in, tokens
+
+
+class Case(NamedTuple):
+    """A form: where it is shown, where it is sent, what was typed into it, and what of that comes back."""
+
+    page: str
+    sent_to: str
+    typed: dict[str, str]
+    back: list[str]
+
+
+CASES = {
+    "match": Case("/matches/new", "/matches/new", {"fee": "7.50", "invite": "somebody"}, ["7.50", "somebody"]),
+    "deposit": Case("/wallet", "/wallet", {"kind": "deposit", "amount": "12.34"}, ["12.34"]),
+    "withdrawal": Case("/wallet", "/wallet", {"kind": "withdrawal", "amount": "12.35"}, ["12.35"]),
+    "invitation": Case("/matches/{match}", "/matches/{match}/invite", {"usernames": "ann bob"}, ["ann bob"]),
+    "address": Case(
+        "/security", "/security/email", {"email": "new@example.org", "email_password": PASSWORD}, ["new@example.org"]
+    ),
+    "choices": Case("/settings/notifications", "/settings/notifications", {"language": "de", "lost.mail": "yes"}, []),
+}
+
+
+@pytest.fixture(scope="module")
+def match(served: Server) -> tuple[PlayerClient, str]:
+    """A player, and a match that he has joined."""
+    player = PlayerClient(served.url)
+    return player, player.create(served.register(discovery="pull").client_id, 500)
+
+
+def end(site: httpx.Client, player: PlayerClient) -> None:
+    """The session of the browser is ended elsewhere."""
+    headers = {"Authorization": f"Bearer {site.cookies['oklp_player']}"}
+    assert player.http.delete("/api/player/v1/sessions/current", headers=headers).status_code == 204
+
+
+def values(page: str) -> list[str]:
+    """What is in the fields that people see."""
+    fields = re.findall(r"<input(?![^>]*hidden)[^>]*>", page)
+    return [html.unescape(found[1]) for field in fields if (found := re.search(r' value="([^"]*)"', field))]
+
+
+def waiting(page: str) -> dict[str, str]:
+    """The hidden fields of the log-in page."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page)
+    return {name: html.unescape(value) for name, value in reversed(found)}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_what_was_typed_comes_back_after_the_log_in(
+    served: Server, match: tuple[PlayerClient, str], case: Case
+) -> None:
+    player, match_id = match
+    shown, sent_to = (path.format(match=match_id) for path in (case.page, case.sent_to))
+    site = logged_in(served, player)
+    form = tokens(site.get(shown).text)
+    end(site, player)
+    before = player.available()
+    asked = site.post(sent_to, data={**form, **case.typed})
+    assert asked.status_code == 401
+    assert "your form comes back as you left it" in asked.text
+    assert PASSWORD not in asked.text
+    back = site.post("/log-in", data={**waiting(asked.text), "username": player.username, "password": PASSWORD})
+    assert back.status_code == 200
+    assert f'data-address="{shown}"' in back.text
+    assert [each for each in case.back if each not in values(back.text)] == []
+    assert PASSWORD not in back.text
+    assert player.available() == before, "no money moves by itself"
+    if case.page == "/settings/notifications":
+        assert re.findall(r'name="([a-z.]+)" [^>]*checked', back.text) == ["lost.mail"]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_form_from_before_another_log_in_is_shown_again_and_not_taken(
+    served: Server, match: tuple[PlayerClient, str], case: Case
+) -> None:
+    player, match_id = match
+    shown, sent_to = (path.format(match=match_id) for path in (case.page, case.sent_to))
+    old, site = logged_in(served, player), logged_in(served, player)
+    form = tokens(old.get(shown).text)
+    before = player.available()
+    again = site.post(sent_to, data={**form, **case.typed})
+    assert again.status_code == 403
+    assert "You have logged in again since" in again.text
+    assert [each for each in case.back if each not in values(again.text)] == []
+    assert PASSWORD not in again.text
+    assert player.available() == before
+    if case.page == "/wallet":
+        taken = site.post(sent_to, data={**case.typed, **tokens(again.text)})
+        assert taken.status_code == 303, "and what it shows can be sent"
+        assert player.available() != before
+
+
+def test_a_button_that_only_acts_leads_back_to_its_page(served: Server, match: tuple[PlayerClient, str]) -> None:
+    owner, match_id = match
+    code = owner.match(match_id)["join_code"]
+    player = PlayerClient(served.url)
+    site = logged_in(served, player)
+    link = f"/matches/{match_id}?code={code}"
+    form = tokens(site.get(link).text)
+    end(site, player)
+    asked = site.post(f"/matches/{match_id}/join", data={**form, "code": code})
+    assert waiting(asked.text)["next"] == link, "a private match is not seen without its code"
+    privacy = site.post("/privacy", data=form, headers={"Referer": f"{served.url}/players/{player.username}"})
+    assert waiting(privacy.text)["next"] == f"/players/{player.username}"
+    elsewhere = site.post("/privacy", data=form, headers={"Referer": "https://evil.example//evil.example/x"})
+    assert waiting(elsewhere.text)["next"] == "/games"
+    again = site.post("/log-in", data={**waiting(asked.text), "username": player.username, "password": PASSWORD})
+    assert (again.status_code, again.headers["location"]) == (303, link)
+    assert site.post("/privacy", data={"_csrf": "0" * 64}).status_code == 403
+
+
+def test_a_sign_up_that_was_open_for_too_long_keeps_what_was_typed(served: Server) -> None:
+    form = tokens(browser(served).get("/sign-up").text)
+    typed = {"username": "Slow-Ada", "email": "ada@example.org", "date_of_birth": "1990-05-17", "country": "DE"}
+    other = browser(served)
+    told = other.post("/sign-up", data={**form, **typed, "password": PASSWORD})
+    assert told.status_code == 400
+    assert "open for too long" in told.text
+    assert {"Slow-Ada", "ada@example.org", "1990-05-17"} <= set(values(told.text))
+    assert PASSWORD not in told.text
+    done = other.post("/sign-up", data={**tokens(told.text), **typed, "password": PASSWORD})
+    assert done.status_code == 303
