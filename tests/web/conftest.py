@@ -25,7 +25,17 @@ def fresh_database(backend: str, folder: object, server: str) -> str:
     return database_url(server, name)
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module whose requests are told apart before they come to a database says so by `BACKENDS`, and has one server.
+
+    What the services do with either is in tests/services; what is sent here by the thousand would only come twice.
+    """
+    if "served" in metafunc.fixturenames:
+        backends = getattr(metafunc.module, "BACKENDS", ("sqlite", "postgresql"))
+        metafunc.parametrize("served", backends, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`oklp serve --sandbox`, with webhooks that time out in two seconds."""
     folder = tmp_path_factory.mktemp(f"served-{request.param}")

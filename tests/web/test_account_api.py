@@ -14,6 +14,8 @@ import pytest
 from tests.harness import PASSWORD, PlayerClient, Server
 from tests.web.staff import log_in
 
+BACKENDS = ("sqlite",)
+
 _numbers = itertools.count(1)
 NEW_PASSWORD = "battery staple"
 PAGES = {"player": "", "studio": "/studio", "operator": "/operator"}

@@ -13,6 +13,8 @@ from tests.web.staff import log_in
 from tests.web.test_account_api import NEW_PASSWORD, PAGES, mail_to, person, token_in, unique
 from tests.web.test_pages import browser, tokens
 
+BACKENDS = ("sqlite",)
+
 KINDS = ["player", "studio", "operator"]
 COOKIES = {"player": "oklp_player", "studio": "oklp_studio", "operator": "oklp_operator"}
 

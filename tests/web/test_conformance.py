@@ -22,6 +22,8 @@ from oklp.tools.login import ToolError
 from tests.harness import GameConfig, Server
 from tests.web.test_studio_api import fields, must
 
+BACKENDS = ("sqlite",)
+
 
 def report(**more: Any) -> dict[str, Any]:
     """One as the checker writes it, of every check there is."""

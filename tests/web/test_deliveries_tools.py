@@ -11,6 +11,8 @@ from tests.harness import PlayerClient, Server, paid_match, run_cli
 from tests.web.test_login import refusal
 from tests.webhooks.receivers import Receivers
 
+BACKENDS = ("sqlite",)
+
 
 def shell(served: Server) -> dict[str, str]:
     token = str(served.studio.headers["Authorization"]).removeprefix("Bearer ")

@@ -14,6 +14,8 @@ from tests.harness import PASSWORD, Server
 from tests.web.staff import log_in
 from tests.web.test_account_api import fields, mail_to, person
 
+BACKENDS = ("sqlite",)
+
 KINDS = ["player", "studio", "operator"]
 
 

@@ -18,6 +18,8 @@ from tests.web.test_account_pages import COOKIES, KINDS, enter, send
 from tests.web.test_factor_api import device
 from tests.web.test_pages import browser, tokens
 
+BACKENDS = ("sqlite",)
+
 HIDDEN = re.compile(r'name="(pending_token|methods|next)" value="([^"]*)"')
 CODE = re.compile(r"<code>([a-z2-7-]{19})</code>")
 

@@ -20,6 +20,8 @@ from tests.web.test_factor_pages import enrol
 from tests.web.test_pages import browser, logged_in, tokens
 from tests.web.test_studio_pages import api, delivered, hidden, member, owner, register, visitor
 
+BACKENDS = ("sqlite",)
+
 # --- other tokens, when more depends on them -------------------------------------------------------------------------
 
 

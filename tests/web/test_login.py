@@ -13,6 +13,8 @@ import pytest
 
 from tests.harness import PASSWORD, Server, run_cli
 
+BACKENDS = ("sqlite",)
+
 _numbers = count(1)
 
 

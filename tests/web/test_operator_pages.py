@@ -13,6 +13,8 @@ from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, s
 from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
 
+BACKENDS = ("sqlite",)
+
 REASON = {"reason": "because the test says so"}
 
 

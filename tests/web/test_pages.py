@@ -12,6 +12,8 @@ from oklp.web.pages import words
 from oklp.web.pages.visit import PLAYER, local_path, realm_of
 from tests.harness import PASSWORD, PlayerClient, Server
 
+BACKENDS = ("sqlite",)
+
 PAGE = {"Accept": "text/html"}
 FIELD = re.compile(r'name="(_csrf|_once)" value="([^"]+)"')
 

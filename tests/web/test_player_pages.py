@@ -16,6 +16,8 @@ from tests.harness import GameClient, PlayerClient, Server, paid_match
 from tests.web.test_account_api import mail_to, person, token_in
 from tests.web.test_pages import browser, logged_in, tokens
 
+BACKENDS = ("sqlite",)
+
 
 @pytest.fixture(scope="module")
 def played(served: Server) -> tuple[str, PlayerClient, PlayerClient]:

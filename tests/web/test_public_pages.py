@@ -12,6 +12,8 @@ import pytest
 
 from tests.harness import GameClient, GameConfig, PlayerClient, Server, paid_match
 
+BACKENDS = ("sqlite",)
+
 
 def curl(*arguments: str) -> tuple[int, Any]:
     done = subprocess.run(

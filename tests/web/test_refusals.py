@@ -11,6 +11,8 @@ import pytest
 
 from tests.harness import PASSWORD, PLAYER, GameClient, PlayerClient, Server
 
+BACKENDS = ("sqlite",)
+
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 

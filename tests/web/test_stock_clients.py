@@ -9,6 +9,8 @@ from keycloak import KeycloakOpenID
 
 from tests.harness import Server
 
+BACKENDS = ("sqlite",)
+
 
 def test_python_keycloak(served: Server) -> None:
     game = served.register(discovery="pull")

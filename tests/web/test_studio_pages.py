@@ -18,6 +18,8 @@ from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server
 from tests.web.test_account_api import mail_to, token_in
 from tests.web.test_authorisation import REPORT
 
+BACKENDS = ("sqlite",)
+
 PAGE = {"Accept": "text/html"}
 HIDDEN = re.compile(r'<input[^>]*type="hidden" name="([^"]+)" value="([^"]*)"')
 OPEN_TO_ALL = {
