@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from oklp.web.pages.visit import PLAYER
 from tests.browser.tile_rush import GameServer, Person, chromium, person, playing
@@ -234,6 +234,32 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         expect(page.locator("#balance")).to_have_text("112.34\u00a0XTS")
         # The refusal with which the log-in page came.
         somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
+
+
+def test_a_part_that_the_page_loses_comes_back_when_the_page_has_it_again(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player = PlayerClient(platform.url)
+    match_id = player.create(game.game_id, 500)
+    path = f"**/matches/{match_id}"
+    with visitor(browser) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/{match_id}")
+        sums = page.locator("#sums")
+        expect(sums).to_contain_text("For the winners")
+
+        def without_sums(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, body=answer.text().replace('id="sums"', 'id="other"'))
+
+        page.route(path, without_sums)
+        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
+        expect(sums).to_be_hidden()
+        page.unroute(path)
+        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
+        expect(sums).to_contain_text("For the winners")
+        expect(page.locator("#balance")).to_have_text("102.00\u00a0XTS")
 
 
 def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:

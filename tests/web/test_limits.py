@@ -8,10 +8,18 @@ from typing import Any
 import httpx
 from starlette.responses import PlainTextResponse
 
+from oklp.signing import hash_token
+from oklp.web.caller import PROVED
 from oklp.web.limits import RequestLimit
+
+SESSIONS = ("one", "two", "three")  # those that there are
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """Recognises sessions, as the APIs and the pages do."""
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    offered = headers.get("authorization", headers.get("cookie", ""))
+    scope[PROVED] = next((hash_token(each) for each in SESSIONS if offered.endswith(each)), None)
     await PlainTextResponse("in")(scope, receive, send)
 
 
@@ -29,15 +37,29 @@ async def _statuses(*requests: tuple[str, dict[str, str]]) -> list[int]:
 
 def test_pages_and_apis_count_together_for_whoever_has_a_session() -> None:
     mine, theirs = {"Cookie": "theme=x; oklp_player=one"}, {"Cookie": "__Host-oklp_studio=two"}
-    token = {"Authorization": "Bearer three"}
     told = asyncio.run(
         _statuses(
-            *[("/wallet", mine), ("/matches", mine), ("/wallet", mine)],
-            *[("/studio", theirs), ("/studio", theirs), ("/api/player/v1/me", token)],
-            *[("/", {}), ("/games", {}), ("/games", {})],
+            # The first with each proves the session: by then the address has had two.
+            *[("/wallet", mine), ("/studio", theirs)],
+            *[("/wallet", mine), ("/matches", mine), ("/api/player/v1/me", mine)],
+            *[("/studio", theirs), ("/studio", theirs), ("/studio", theirs)],
+            *[("/", {}), ("/games", {})],
         )
     )
-    assert told == [200, 200, 429, 200, 200, 200, 200, 200, 429]
+    assert told == [200, 200, 200, 200, 429, 200, 200, 429, 429, 429]
+
+
+def test_a_session_is_the_same_by_token_and_by_any_of_its_cookies() -> None:
+    token, cookie = {"Authorization": "Bearer one"}, {"Cookie": "oklp_studio=made-up; oklp_player=one"}
+    told = asyncio.run(_statuses(("/x", token), ("/x", token), ("/wallet", cookie), ("/wallet", cookie)))
+    assert told == [200, 200, 200, 429]
+
+
+def test_made_up_sessions_are_counted_by_address() -> None:
+    """Whoever sends a new token with each request would have no limit otherwise."""
+    made_up = [("/wallet", {"Cookie": f"oklp_player=made-up-{n}"}) for n in range(3)]
+    made_up += [("/api/player/v1/me", {"Authorization": f"Bearer made-up-{n}"}) for n in range(3)]
+    assert asyncio.run(_statuses(*made_up)) == [200, 200, 429, 429, 429, 429]
 
 
 def test_games_files_and_health_are_not_counted() -> None:

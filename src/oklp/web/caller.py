@@ -31,6 +31,7 @@ from oklp.web.context import Asked, Context, context_of
 from oklp.web.live import session_holds
 
 MAX_TOKEN_CHARS = 4_096
+PROVED = "oklp.session"  # in a request's scope: the hash of the session that it was found to have
 GAME = "oklp.game"  # in a request's scope: whose log it belongs to
 Model = TypeVar("Model", bound=BaseModel)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -79,7 +80,9 @@ async def person_of(request: Request, context: Context) -> Person:
     token = bearer(request)
     if "." in token:  # a game's JWT: known to be no session without asking the database
         raise Unauthenticated("A session token is needed here.", token_refused=True)
-    return await context.db.read_set(auth.sessions, SessionQuestion(hash_token(token), context.clock()))
+    person = await context.db.read_set(auth.sessions, SessionQuestion(hash_token(token), context.clock()))
+    request.scope[PROVED] = hash_token(token)
+    return person
 
 
 async def still_valid(here: Context, request: Request) -> bool:

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from oklp.web.pages import words
 
-WIDTH, HEIGHT = 640, 200
-TOP, BOTTOM, LEFT = 12, 24, 8
+WIDTH, HEIGHT = 640, 184
+TOP, BOTTOM, LEFT = 12, 8, 8
 
 
 class Point(NamedTuple):
@@ -97,9 +97,9 @@ class Charts:
         first, last = (points[0].label, points[-1].label) if points else ("", "")
         return Markup(
             '<figure class="chart"><svg viewBox="0 0 {w} {h}" role="img" aria-label="{title}">'
-            '<line class="axis" x1="{left}" x2="{right}" y1="{zero:.1f}" y2="{zero:.1f}"/>{drawn}'
-            '<text class="tick" x="{left}" y="{text}">{first}</text>'
-            '<text class="tick" x="{right}" y="{text}" text-anchor="end">{last}</text></svg>'
+            '<line class="axis" x1="{left}" x2="{right}" y1="{zero:.1f}" y2="{zero:.1f}"/>{drawn}</svg>'
+            # Beside the picture, which shrinks on a phone, and its letters with it.
+            '<p class="ticks" aria-hidden="true"><span>{first}</span><span>{last}</span></p>'
             '<details><summary>{summary}</summary><table class="statement"><caption>{title}</caption>'
             "<tbody>{rows}</tbody></table></details></figure>"
         ).format(
@@ -109,7 +109,6 @@ class Charts:
             left=LEFT,
             right=WIDTH - LEFT,
             zero=zero,
-            text=HEIGHT - 6,
             drawn=drawn,
             first=first,
             last=last,

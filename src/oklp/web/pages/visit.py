@@ -25,7 +25,7 @@ from oklp.services import auth, live
 from oklp.services.auth import Person, SessionQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
-from oklp.web.caller import form_fields
+from oklp.web.caller import PROVED, form_fields
 from oklp.web.context import Context, context_of, new_token
 from oklp.web.pages import words
 
@@ -138,6 +138,7 @@ class Visit:
         except Unauthenticated:
             self.expired = True
             return
+        self.request.scope[PROVED] = hash_token(token)
         if person.kind != self.realm.kind:
             return
         self.person = person

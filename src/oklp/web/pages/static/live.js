@@ -41,8 +41,13 @@ function looks(part) {
 function swap(fresh) {
   for (const old of document.querySelectorAll("[data-refresh]")) {
     const next = fresh.getElementById(old.id);
-    if (!next) old.remove(); // the page has no such part any more
+    if (!next) {
+      // The page has no such part now. It may come back, and then it stands here again.
+      old.hidden = true;
+      old.replaceChildren();
+    }
     if (!next || looks(old) === looks(next)) continue;
+    old.hidden = next.hidden;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
     const place = focused ? [...old.querySelectorAll("a, button")].indexOf(focused) : -1;
