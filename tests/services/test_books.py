@@ -70,6 +70,14 @@ def tampering(world: World) -> Iterator[Tamperer]:
 # --- clean -----------------------------------------------------------------------------------------------------------
 
 
+def test_who_verifies_is_told_how_far_it_is(world: World) -> None:
+    told: list[tuple[int, int]] = []
+    world.db.run_report(books.verify, lambda made, of: told.append((made, of)))
+    checks = told[-1][0]
+    assert told == [(made, checks) for made in range(1, checks + 1)]
+    assert checks > 10
+
+
 def test_books_without_entries_are_clean(world: World) -> None:
     assert verify(world) == contract.Books(clean=True, postings=0, posting_sets=0, matches=0, totals=[], faults=[])
 

@@ -131,10 +131,14 @@ def books_verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Prove the ledger: print the totals, name every row that is off, and exit with 1 if any is."""
+    from rich.progress import Progress
+
     from oklp.services import books
 
-    with opened(database_url) as (_, db):
-        report = db.run_report(books.verify)
+    watched = Progress(console=err, transient=True, disable=not err.is_terminal)
+    with opened(database_url) as (_, db), watched as bar:
+        task = bar.add_task("checks", total=None)
+        report = db.run_report(books.verify, lambda made, of: bar.update(task, completed=made, total=of))
     if as_json:
         out.print_json(report.model_dump_json())
     else:

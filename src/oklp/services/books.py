@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from oklp import contract
 from oklp.storage import books as store
 from oklp.storage.engine import Tx
@@ -17,14 +19,19 @@ _TOTALS = {
 }
 
 
-def verify(tx: Tx) -> contract.Books:
-    """Prove the books, or name every row that is off.
+def _unwatched(made: int, of: int) -> None:
+    pass
+
+
+def verify(tx: Tx, done: Callable[[int, int], None] = _unwatched) -> contract.Books:
+    """Prove the books, or name every row that is off. `done` is told, from the lane's thread, how many of how many
+    checks are made.
 
     Every set is whole and sums to zero, as does each currency; what players, escrows, held winnings, roll-ups and
     payments say is what was posted; every fee of every seat is in escrow, paid out or gone back, and never two of
     these; settlements add up, and pay whom the outcomes name.
     """
-    faults = store.faults(tx)
+    faults = store.faults(tx, done)
     counts = store.counts(tx)
     sums: dict[str, dict[str, int]] = {}
     for currency, kind, amount in store.totals(tx, faults):

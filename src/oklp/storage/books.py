@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 import sqlalchemy as sa
@@ -34,8 +34,11 @@ class Counts(NamedTuple):
     matches: int
 
 
-def faults(tx: Tx) -> list[Fault]:
-    """Everything that is off, MOST_FAULTS of each check at the most and a note where there is more."""
+def faults(tx: Tx, done: Callable[[int, int], None]) -> list[Fault]:
+    """Everything that is off, MOST_FAULTS of each check at the most and a note where there is more.
+
+    After each check `done` is told how many of how many are made.
+    """
     if tx.postgres:
         # Nothing is known beforehand about parts of ids, and a nested loop chosen on a guess takes hours.
         tx.driver("SET LOCAL enable_nestloop = off")
@@ -49,10 +52,11 @@ def faults(tx: Tx) -> list[Fault]:
     ]
     if len(malformed) > MOST_FAULTS:
         found.append(_cut(MALFORMED, len(malformed)))
-    for check in CHECKS:
-        if not check.only or tx.postgres == (check.only == "postgresql"):
-            with _guarded(tx, check.name, found):
-                found.extend(_run(tx, check, [match_id for match_id, column in malformed if column == check.column]))
+    checks = [each for each in CHECKS if not each.only or tx.postgres == (each.only == "postgresql")]
+    for number, check in enumerate(checks, 1):
+        with _guarded(tx, check.name, found):
+            found.extend(_run(tx, check, [match_id for match_id, column in malformed if column == check.column]))
+        done(number, len(checks))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import functools
 import io
 import logging
 
@@ -26,6 +27,8 @@ EXPORTED = 20_000
 FIRST_ACCOUNT = "house:fees"
 STILL_MS = 30 * 60_000  # a verification that was begun longer ago than this does not keep another from beginning
 _running: set[asyncio.Task[None]] = set()
+# How many of how many checks are made, by the id of a run of this process. Other processes do not know.
+_made: dict[str, tuple[int, int]] = {}
 
 
 def _account(visit: Visit) -> str:
@@ -67,7 +70,8 @@ async def show_books(visit: Visit) -> Response:
     run = await visit.here.db.read(console.last_books)
     running = run is not None and run.ended is None
     lost = running and run is not None and run.begun.at.timestamp() * 1000 < visit.here.clock() - STILL_MS
-    return await show(visit, "operator/books.html", run=run, running=running and not lost, lost=lost)
+    made = _made.get(run.begun.detail["run_id"]) if run is not None else None
+    return await show(visit, "operator/books.html", run=run, running=running and not lost, lost=lost, made=made)
 
 
 async def verify(visit: Visit) -> Response:
@@ -84,10 +88,16 @@ async def verify(visit: Visit) -> Response:
 
 async def _verify(here: Context, who: Operator, run_id: str) -> None:
     try:
-        proved = await here.db.report(books.verify)
+        proved = await here.db.report(books.verify, functools.partial(_note_progress, run_id))
         await here.db.write(console.end_books, who, run_id, proved, here.clock())
     except Exception:
         log.exception("the books could not be verified")
+    finally:
+        _made.pop(run_id, None)
+
+
+def _note_progress(run_id: str, made: int, of: int) -> None:
+    _made[run_id] = (made, of)
 
 
 routes: list[Route] = [
