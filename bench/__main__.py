@@ -1,7 +1,7 @@
 """`make bench`: each database beside what the same machine, server and disk can do, in one run.
 
     python -m bench [--rounds 3] [--matches 4000] [--seconds 3] [--only sqlite|postgresql] [--postgres URL]
-                    [--patience 60] [--json FILE]
+                    [--workers 2] [--patience 60] [--json FILE]
 
 A round measures the limit, starts the platform on the database that is there, measures it, and stops it. The table has
 medians of the rounds; the JSON file has every round. Before each step it waits, `--patience` seconds at most, until
@@ -75,10 +75,11 @@ class Round:
 
 
 class Bench:
-    """All rounds on one database."""
+    """All rounds on one database, the platform being so many processes."""
 
-    def __init__(self, name: str, url: str, folder: Path, options: Options) -> None:
+    def __init__(self, name: str, url: str, folder: Path, options: Options, workers: int = 1) -> None:
         self.name = name
+        self.workers = workers
         self.url = url
         self.folder = folder
         self.options = options
@@ -86,22 +87,26 @@ class Bench:
         self._next = 0
         self._finished: set[int] = set()
 
+    @property
+    def title(self) -> str:
+        return self.name if self.workers == 1 else f"{self.name}, {self.workers} processes"
+
     def run(self) -> None:
         options, port = self.options, process.free_port()
         pieces = 3 if self.name == "postgresql" else 2
         total = options.rounds * pieces * options.matches + TOKEN_MATCHES
-        console.print(f"[bold]{self.name}[/]: {total:,} live matches are laid")
+        console.print(f"[bold]{self.title}[/]: {total:,} live matches are laid")
         with process.module("bench.plain", "receiver") as receiver:
             settings = seed.settings_for(self.url, self.folder, f"http://127.0.0.1:{port}")
             seeded = seed.seed(settings, f"http://127.0.0.1:{receiver.port}/match", total, TOKEN_MATCHES)
             self._tokens = range(total - TOKEN_MATCHES, total)
             for number in range(options.rounds):
-                console.print(f"{self.name}: round {number + 1} of {options.rounds}")
+                console.print(f"{self.title}: round {number + 1} of {options.rounds}")
                 done = Round()
                 self.rounds.append(done)
                 with self._database_cpu() as database_cpu:
                     self._measure_limits(done, seeded)
-                    with process.platform(self.url, str(self.folder), port) as server:
+                    with process.platform(self.url, str(self.folder), port, self.workers) as server:
                         done.cold_start_seconds = server.ready_seconds
                         self._measure_platform(done, server, seeded, database_cpu)
                         done.memory_mb = server.peak_memory_mb()
@@ -189,9 +194,9 @@ def _show(benches: list[Bench]) -> None:
     table.add_column("CPU ms, server + database")
     for title in TITLES:
         for bench in benches:
-            table.add_row(TITLES[title], bench.name, *_row(title, bench))
+            table.add_row(TITLES[title], bench.title, *_row(title, bench))
     console.print(table)
-    others = Table("", *(bench.name for bench in benches))
+    others = Table("", *(bench.title for bench in benches))
     for title, tell in OTHERS.items():
         others.add_row(title, *(tell(bench.rounds) for bench in benches))
     console.print(others)
@@ -250,7 +255,7 @@ def _write(file: Path, options: Options, benches: list[Bench]) -> None:
         "python": machine.python_version(),
         "connections": phases.CONNECTIONS,
         "matches": options.matches,
-        "databases": {bench.name: [each.as_json() for each in bench.rounds] for bench in benches},
+        "databases": {bench.title: [each.as_json() for each in bench.rounds] for bench in benches},
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -264,6 +269,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="under load, for what is asked round and round")
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--postgres", metavar="URL", help="a server to measure; without it a throw-away one is started")
+    parser.add_argument("--workers", type=int, default=2, help="processes of PostgreSQL's second series; 1: no second")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for idle processors")
     parser.add_argument("--json", type=Path, default=Path("bench/results/bench.json"))
     given = parser.parse_args()
@@ -273,13 +279,13 @@ def main() -> int:
     benches: list[Bench] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oklp-bench-")))
-        for name in ("sqlite", "postgresql"):
-            if given.only not in (None, name):
+        for name, workers in (("sqlite", 1), ("postgresql", 1), ("postgresql", given.workers)):
+            if given.only not in (None, name) or name in {bench.name for bench in benches if bench.workers == workers}:
                 continue
-            own = folder / name
+            own = folder / f"{name}-{workers}"
             own.mkdir()
             url = f"sqlite:///{own}/oklp.db" if name == "sqlite" else _new_database(stack, given.postgres)
-            bench = Bench(name, url, own, options)
+            bench = Bench(name, url, own, options, workers)
             bench.run()
             benches.append(bench)
     _show(benches)

@@ -92,24 +92,35 @@ class Process:
         self._log.seek(0)
         return self._log.read()[-4_000:].decode(errors="replace")
 
+    def _family(self) -> list[psutil.Process]:
+        """The process and those that it has started: workers."""
+        return [self.process, *self.process.children(recursive=True)]
+
     def cpu_seconds(self) -> float:
-        times = self.process.cpu_times()
-        return times.user + times.system
+        """Of all its processes together."""
+        times = [each.cpu_times() for each in self._family()]
+        return float(sum(each.user + each.system for each in times))
 
     def peak_memory_mb(self) -> float:
-        """The most resident memory so far, in units of 10^6 bytes; where the system does not tell, what it is now."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        if status.exists():
-            found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
-            if found is not None:
-                return int(found.group(1)) * 1024 / 1e6
-        return float(self.process.memory_info().rss) / 1e6
+        """The most resident memory so far of the largest of its processes, in units of 10^6 bytes."""
+        return max(_peak_memory_mb(each) for each in self._family())
 
 
-def platform(database_url: str, data_dir: str, port: int) -> Process:
-    """`oklp serve` in sandbox mode, one worker."""
+def _peak_memory_mb(process: psutil.Process) -> float:
+    """Where the system does not tell the most, what it is now."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if found is not None:
+            return int(found.group(1)) * 1024 / 1e6
+    return float(process.memory_info().rss) / 1e6
+
+
+def platform(database_url: str, data_dir: str, port: int, workers: int) -> Process:
+    """`oklp serve` in sandbox mode, as so many processes."""
+    serve = ["-m", "oklp.cli", "serve", "--sandbox", "--port", str(port), "--workers", str(workers)]
     return Process(
-        ["-m", "oklp.cli", "serve", "--sandbox", "--port", str(port), "--database-url", database_url],
+        [*serve, "--database-url", database_url],
         port,
         "/readyz",
         {"OKLP_DATA_DIR": data_dir, "OKLP_PUBLIC_URL": f"http://127.0.0.1:{port}", "OKLP_LOG_LEVEL": "warning"},
