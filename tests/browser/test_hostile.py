@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Dialog
 
 from oklp.web import pages
 from oklp.web.pages.visit import OPERATOR, PLAYER, STUDIO
@@ -270,7 +270,12 @@ def test_hostile_text_in_every_field_is_text_on_every_page(platform: Server, bro
         assert missing == set(), "texts that nobody wrote hostile things into"
         with visitor(browser) as somebody:
             page = somebody.page
-            page.on("dialog", lambda dialog: (somebody.faults.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+
+            def close(dialog: Dialog) -> None:
+                somebody.faults.append(f"a dialog: {dialog.message}")
+                dialog.dismiss()
+
+            page.on("dialog", close)
             cookies = ((PLAYER, written.player.http), (STUDIO, written.studio), (OPERATOR, platform.operator))
             for realm, http in cookies:
                 token = http.headers["Authorization"].removeprefix("Bearer ")
