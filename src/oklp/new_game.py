@@ -11,6 +11,7 @@ import argparse
 import keyword
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,10 +22,13 @@ from typing import Final, Literal, TypeAlias
 TEMPLATE: Final = Path(__file__).parent / "template"
 LONGEST_NAME: Final = 32
 _TITLE, _SLUG, _PACKAGE, _MODE = "Sum Sprint", "sum-sprint", "sum_sprint", "__MODE__"
-# Packages that the game or its tests import: one of that name in its folder would be found in their place.
-_TAKEN: Final = frozenset({"fastapi", "hatchling", "httpx", "jinja2", "mypy", "oklp", "pydantic"}) | frozenset(
-    {"pytest", "ruff", "sandbox_match", "starlette", "tests", "uvicorn"}
-)
+# What the game, its tests and its tools import, and what that imports: one of that name in its folder would be found in
+# its place. And `test`, which Python has and does not list: it would be found in the place of the game.
+_GAME: Final = frozenset({"click", "cryptography", "fastapi", "h11", "jinja2", "joserfc", "markupsafe", "oklp"})
+_SERVING: Final = frozenset({"anyio", "certifi", "cffi", "httpcore", "httpx", "idna", "pydantic", "starlette"})
+_TOOLS: Final = frozenset({"hatchling", "iniconfig", "mypy", "packaging", "pathspec", "pip", "pluggy", "pygments"})
+_TESTS: Final = frozenset({"conftest", "py", "pytest", "ruff", "sandbox_match", "setuptools", "test", "tests"})
+_TAKEN: Final = _GAME | _SERVING | _TOOLS | _TESTS | {"standardwebhooks", "uvicorn"}
 
 Mode: TypeAlias = Literal["sync", "async"]
 
@@ -77,9 +81,9 @@ def check_name(name: str) -> None:
 
 def next_steps(name: str, folder: Path, mode: Mode) -> str:
     """What to do with a new game."""
-    shown = os.path.relpath(folder)
+    shown = shlex.quote(os.path.relpath(folder))
     return (
-        f"{name} is written: a game in mode {mode}, with its tests. Next, in a virtual environment:\n"
+        f"{name} is written: a game in mode {mode}, with its tests. Next, in a virtual environment that has oklp:\n"
         f"  cd {shown}\n"
         "  pip install -e '.[dev]'\n"
         "  pytest\n"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from oklp.simulate import command, model
@@ -147,6 +149,54 @@ def test_an_answer_that_must_not_come(server: Server, tmp_path: Path, monkeypatc
     assert found.script.steps[found.line - 1].do in ("misplan", "overdraw")
     assert f"match {number} " in str(found)
     assert f"line {found.line}: {found.script.steps[found.line - 1]}" in str(found)
+
+
+def test_an_interrupted_run_accounts_for_what_was_played(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first Ctrl-C lets what has begun come to its end."""
+    asked: list[int] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what == "matches" and done and not asked:
+            asked.append(done)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(command, "_Lines", lambda err: tell)
+    plan = Plan(seed=5, matches=5_000, players=PLAYERS, concurrency=6, url=server.url, faults=False)
+    assert command.main(plan, json_file=tmp_path / "report.json") == command.INTERRUPTED
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["good"]
+    assert asked[0] <= report["matches"] == sum(report["ends"].values()) < 5_000
+    said = capsys.readouterr()
+    assert "once more ends it at once" in said.err
+    assert "of 5,000, then interrupted" in said.out
+    assert "Everything is as it must be." in said.out
+
+
+def test_before_anything_was_played_an_interrupt_ends_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "_Lines", lambda err: lambda what, done, total: signal.raise_signal(signal.SIGINT))
+    assert command.main(Plan(seed=5, players=PLAYERS, url=server.url)) == command.INTERRUPTED
+    assert capsys.readouterr().out == ""
+
+
+def test_a_server_that_dies_by_itself_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once, and not when the last request has lost its patience."""
+
+    def tell(what: str, done: int, total: int) -> None:
+        if what == "matches":
+            for child in psutil.Process().children():
+                if str(tmp_path) in child.environ().get("OKLP_DATA_DIR", ""):
+                    child.kill()
+
+    monkeypatch.setattr(command, "_Lines", lambda err: tell)
+    monkeypatch.setattr("oklp.simulate.wire.PATIENCE_SECONDS", 3_600.0)
+    assert command.main(Plan(seed=5, players=PLAYERS), keep=tmp_path / "kept") == command.INCOMPLETE
+    assert "was ended by SIGKILL" in capsys.readouterr().err
 
 
 def test_what_does_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,8 @@ def test_why_nobody_can_listen_is_told_in_a_line(served: Server) -> None:
         ({}, ["--game", "no-such-game"], "There is no such game."),
         ({}, [], "Which game?"),
         ({}, ["--game", "x", "--forward-to", "ftp://x"], "is no address to forward to"),
+        ({}, ["--game", "x", "--forward-to", "http://xn--a/"], "is no address to forward to"),
+        ({}, ["--game", "x", "--forward-to", "http://127.0.0.1:9/\t"], "is no address to forward to"),
     ):
         assert said in refusal({**env, **changes}, "listen", "--forward-to", "http://127.0.0.1:9", *words)
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from oklp.processes import ProcessError
 from oklp.simulate import report
 from oklp.simulate.plan import FEWEST_PLAYERS
-from oklp.simulate.run import Plan, Result, run
+from oklp.simulate.run import Plan, Result, Stop, run
 from oklp.simulate.wire import Lost
 
 DIFFERENT: Final = 1
@@ -42,7 +42,7 @@ def main(plan: Plan, *, json_file: Path | None = None, keep: Path | None = None)
         return INCOMPLETE
     try:
         with _folder(keep) as folder, _progress(err) as teller, _runner() as runner:
-            result = runner.run(_interruptible(plan, folder, teller))
+            result = runner.run(_interruptible(plan, folder, teller, err))
         report.show(result, out)
         if json_file is not None:
             report.write(json_file, result)
@@ -53,7 +53,9 @@ def main(plan: Plan, *, json_file: Path | None = None, keep: Path | None = None)
         return INCOMPLETE
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
-    return 0 if result.good else DIFFERENT
+    if not result.good:
+        return DIFFERENT
+    return INTERRUPTED if result.interrupted else 0
 
 
 def _fault(plan: Plan) -> str:
@@ -68,10 +70,24 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def _interruptible(plan: Plan, folder: Path, teller: Teller) -> Result:
-    """On SIGTERM everything that was started is ended first."""
-    work = asyncio.create_task(run(plan, folder, teller))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+async def _interruptible(plan: Plan, folder: Path, teller: Teller, err: Console) -> Result:
+    """Ctrl-C has the matches that have begun played to their end and all money accounted for; once more, and SIGTERM,
+    ends everything that was started.
+    """
+    stop = Stop()
+    work = asyncio.create_task(run(plan, folder, teller, stop))
+
+    def interrupt() -> None:
+        if stop.asked or not stop.useful:
+            work.cancel()
+            return
+        stop.asked = True
+        text = "… what has begun is played to its end and accounted for; Ctrl-C once more ends it at once"
+        err.print(text, highlight=False, soft_wrap=True)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, work.cancel)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     return await work
 
 

@@ -38,6 +38,7 @@ def as_json(result: Result) -> dict[str, Any]:
     plan, accounts = result.plan, result.accounts
     return {
         "good": result.good,
+        "interrupted": result.interrupted,
         "seed": plan.seed,
         "matches": result.ended,
         "plan_digest": digest(accounts.plan_digest),
@@ -122,7 +123,7 @@ def show(result: Result, out: Console) -> None:
         "money": _counts(data["money"]),
         "events heard": f"{result.events:,}",
         "books": result.books,
-        "matches": f"{result.ended:,} in {result.seconds:.1f} s, {rate(result):.1f} a second",
+        "matches": f"{result.ended:,}{_of_all(result)} in {result.seconds:.1f} s, {rate(result):.1f} a second",
         "client": f"{result.cpu_seconds:.1f} s of CPU, {result.memory_mb:.0f} MB",
         "plan": data["plan_digest"][:16],
         "outcome": data["outcome_digest"][:16],
@@ -130,6 +131,10 @@ def show(result: Result, out: Console) -> None:
     for name, text in lines.items():
         out.print(f"[bold]{name}:[/] {escape(text)}", highlight=False, soft_wrap=True)
     _verdict(result, out)
+
+
+def _of_all(result: Result) -> str:
+    return f" of {result.plan.matches:,}, then interrupted," if result.interrupted else ""
 
 
 def _calls(result: Result) -> Table:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from oklp.contract import DeveloperConfig, GameSettings
 from oklp.sdk import AsyncWebhookVerifier
@@ -33,6 +33,9 @@ LONG_SECONDS: Final = 24 * 3_600
 WAIT_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.1
 RESTART_LOOK_SECONDS: Final = 0.02
+WATCH_SECONDS: Final = 0.5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,16 @@ class Plan:
 
 
 @dataclass
+class Stop:
+    """How a run is asked for an early end: what has begun is played to its end and accounted for, nothing else begins.
+    `useful` says that something has.
+    """
+
+    asked: bool = False
+    useful: bool = False
+
+
+@dataclass
 class Result:
     """What a run has found. Empty lists are what is hoped for."""
 
@@ -78,6 +91,7 @@ class Result:
     memory_mb: float = 0.0
     events: int = 0
     books: str = "not looked at"
+    interrupted: bool = False
     struck: dict[str, int] = field(default_factory=dict)  # faults, by kind
 
     @property
@@ -88,9 +102,10 @@ class Result:
 Progress = Callable[[str, int, int], None]
 
 
-async def run(plan: Plan, folder: Path, progress: Progress) -> Result:
+async def run(plan: Plan, folder: Path, progress: Progress, stop: Stop | None = None) -> Result:
     """Play a plan. `progress` is told what is done: a sentence, how far, of how much. Raises ProcessError, Lost."""
     gate = Gate()
+    stop = stop or Stop()
     async with AsyncExitStack() as stack:
         server = None
         if not plan.url:
@@ -103,15 +118,23 @@ async def run(plan: Plan, folder: Path, progress: Progress) -> Result:
             gate.open()
         wire = Wire(server.url if server is not None else plan.url.rstrip("/"), gate)
         stack.push_async_callback(wire.close)
-        return await _Run(plan, server, wire, progress).everything(stack)
+        played = asyncio.create_task(_Run(plan, server, wire, progress, stop).everything(stack))
+        watch = [] if server is None else [asyncio.create_task(_watch(server))]
+        try:
+            return await _unless_another_fails(played, watch)
+        finally:
+            for task in (played, *watch):
+                task.cancel()
+            await asyncio.gather(played, *watch, return_exceptions=True)
 
 
 class _Run:
-    def __init__(self, plan: Plan, server: Server | None, wire: Wire, progress: Progress) -> None:
+    def __init__(self, plan: Plan, server: Server | None, wire: Wire, progress: Progress, stop: Stop) -> None:
         self.plan = plan
         self.server = server
         self.wire = wire
         self.progress = progress
+        self.stop = stop
         self.world = World(
             plan.seed,
             plan.players,
@@ -125,7 +148,7 @@ class _Run:
         self.result = Result(plan, Accounts(plan.players, plan.games), self.board, wire)
         self.prefix = f"sim-{secrets.token_hex(4)}"
         self._numbers = self._matches()
-        self._stopped = False
+        self._too_many_differ = False
 
     async def everything(self, stack: AsyncExitStack) -> Result:
         receiver = await stack.enter_async_context(Receiver(self.board))
@@ -222,22 +245,27 @@ class _Run:
         weather = Weather(self.wire, stage.games, stage.studio_token, self.plan.seed)
         storm = asyncio.create_task(weather.run(lambda: self.result.ended)) if self.plan.faults else None
         background = [each for each in (chaos, watch, storm) if each is not None]
-        workers = [asyncio.create_task(self._worker(stage)) for _ in range(self.plan.concurrency)]
+        workers = asyncio.gather(*(self._worker(stage) for _ in range(self.plan.concurrency)))
+        self.stop.useful = True
         try:
-            await asyncio.gather(*workers)
+            await _unless_another_fails(workers, background)
             if chaos is not None:
                 await chaos
         finally:
-            for task in (*workers, *background):
+            tasks: list[asyncio.Future[Any]] = [workers, *background]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*workers, *background, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self.result.interrupted = self.stop.asked
         self.result.struck = {**await weather.struck(), **self.result.accounts.struck}
         self.result.seconds = time.monotonic() - started
 
+    @property
+    def _stopped(self) -> bool:
+        return self._too_many_differ or self.stop.asked
+
     async def _worker(self, stage: Stage) -> None:
-        for number in self._numbers:
-            if self._stopped:
-                return
+        while not self._stopped and (number := next(self._numbers, None)) is not None:
             script, foreseen = self.world.plan(number)
             self.result.begun += 1
             costs = {player: move.held for player, move in foreseen.moves if move.held}
@@ -249,7 +277,7 @@ class _Run:
                 played = await Play(stage, script).play()
             except Difference as difference:
                 self.result.differences.append(difference)
-                self._stopped = len(self.result.differences) >= MOST_DIFFERENCES
+                self._too_many_differ = len(self.result.differences) >= MOST_DIFFERENCES
             else:
                 self.result.accounts.add(self.plan.judge(played))
             self.result.ended += 1
@@ -259,8 +287,6 @@ class _Run:
         while True:
             self.progress("matches", self.result.ended, total)
             await asyncio.sleep(0.5)
-            if self.server is not None:
-                self.server.check_alive()
 
     # --- restarts ---
 
@@ -314,6 +340,23 @@ class _Run:
                 audit.faults.append(f"oklp books verify ends with {status}: {books['faults'][:5]}")
         self.result.faults.extend(audit.faults)
         self.result.audit_seconds = time.monotonic() - started
+
+
+async def _watch(server: Server) -> None:
+    """For as long as the server is there, or its end is the run's doing. Raises ProcessError."""
+    while True:
+        server.check_alive()
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _unless_another_fails(work: asyncio.Future[T], others: Sequence[asyncio.Task[None]]) -> T:
+    """What `work` gives. What goes wrong in another meanwhile is raised at once: `work` may wait for it for ever."""
+    waiting: set[asyncio.Future[Any]] = {work, *others}
+    while not work.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for each in done - {work}:
+            each.result()
+    return work.result()
 
 
 async def _until(done: Callable[[], bool], seconds: float, pause: float = LOOK_SECONDS) -> None:

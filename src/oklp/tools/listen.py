@@ -92,8 +92,9 @@ def target_of(forward_to: str, webhook_url: str | None) -> str:
     text = forward_to if "://" in forward_to else f"http://{forward_to}"
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        # The client that forwards is stricter than the library: with httpx.URL it says so before there is a delivery.
+        valid = parts.scheme in ("http", "https") and bool(httpx.URL(text).host) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
         valid = False
     if not valid:
         raise ToolError(f"{forward_to!r} is no address to forward to, such as http://127.0.0.1:9000/match-info.")
