@@ -65,7 +65,7 @@ def _values(annotation: Any, metadata: Iterable[Any]) -> str:
         return ", ".join(code(value) if value else "empty" for value in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return ", ".join(code(member.value) for member in annotation)
-    if annotation is bool:
+    if annotation in (bool, bool | None):
         return "`1` or `0`"
     words = {int: "whole number", float: "number"}
     word = words.get(annotation, "") if isinstance(annotation, type) else ""

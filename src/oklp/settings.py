@@ -107,9 +107,10 @@ class Settings(BaseSettings):
     second_factor_seconds: Seconds = Field(
         default=300, description="From the password of a log-in: how long its second step may take."
     )
-    operator_second_factor: bool = Field(
-        default=True,
-        description="Operators do nothing before they have a second factor. Only the sandbox may do without.",
+    operator_second_factor: bool | None = Field(
+        default=None,
+        description="Operators do nothing before they have a second factor: always in production, and in the sandbox "
+        "when it is on.",
     )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
@@ -179,10 +180,13 @@ class Settings(BaseSettings):
         if self.sandbox:
             self.currency = "XTS"
             self.payment_provider = "sandbox"
+            self.operator_second_factor = bool(self.operator_second_factor)
         elif self.payment_provider == "sandbox":
             raise ValueError("OKLP_PAYMENT_PROVIDER: `sandbox` makes money from nothing, and OKLP_SANDBOX is off")
-        elif not self.operator_second_factor:
+        elif self.operator_second_factor is False:
             raise ValueError("OKLP_OPERATOR_SECOND_FACTOR: only the sandbox does without, and OKLP_SANDBOX is off")
+        else:
+            self.operator_second_factor = True
         return self
 
     @property

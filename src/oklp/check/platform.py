@@ -101,7 +101,6 @@ class Platform:
             "OKLP_DATABASE_URL": f"sqlite:///{self.folder / 'oklp.db'}",
             "OKLP_PUBLIC_URL": self.proxy.public_url,
             "OKLP_SANDBOX": "1",
-            "OKLP_OPERATOR_SECOND_FACTOR": "0",
             # Longer than the proxy waits for the game, so that the proxy is who sees the time-out.
             "OKLP_WEBHOOK_TIMEOUT_SECONDS": "20",
             "OKLP_START_WINDOW_SECONDS": "30",

@@ -275,7 +275,6 @@ class Stage:
             "OKLP_DATA_DIR": str(self.data_dir),
             "OKLP_DATABASE_URL": self.database_url,
             "OKLP_SANDBOX": "1",
-            "OKLP_OPERATOR_SECOND_FACTOR": "0",
             "PYTHONPATH": os.pathsep.join(places),
             "PYTHONUNBUFFERED": "1",
         }

@@ -53,7 +53,7 @@ class Operator(NamedTuple):
 
 def lacks_factor(settings: Settings, person: Person) -> bool:
     """Whether an operator has to set up a second factor before he does anything else."""
-    return settings.operator_second_factor and not person.second_factor
+    return bool(settings.operator_second_factor) and not person.second_factor
 
 
 def create(
