@@ -59,7 +59,7 @@ log = get_logger(__name__)
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
-TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes"})
+TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes", "proposals"})
 
 
 def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None) -> FastAPI:

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
         description="Operators do nothing before they have a second factor: always in production, and in the sandbox "
         "when it is on.",
     )
+    approval_above: int = Field(
+        default=100_000,
+        ge=0,
+        description="Minor units, of whichever currency: to settle or call off a match with more than this in escrow, "
+        "or to decide on more held winnings, takes two operators. 0: one is always enough.",
+    )
+    approval_seconds: Seconds = Field(
+        default=24 * 3600, description="How long what one operator proposed waits for a second one."
+    )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="Mail server: `smtps://user:password@host` (TLS), `smtp://…` (STARTTLS, required), "

@@ -112,6 +112,7 @@ def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_
         "books": "/books",
         "audit": "/audit",
         "health": "/health",
+        "approvals": "/approvals",
         "team": "/team",
         "teammate": f"/team/{server.operator.get('/me').json()['operator_id']}",
     }

@@ -104,6 +104,36 @@ def test_a_match_is_settled_in_the_games_place(platform: Server, browser: Browse
     assert sorted((one.available(), two.available())) == [9_500, 10_400]
 
 
+def test_two_operators_settle_what_is_above_the_threshold(platform: Server, browser: Browser) -> None:
+    game = platform.register(discovery="pull")
+    one, two = (PlayerClient(platform.url, deposit=100_000) for _ in range(2))
+    match_id = paid_match(one, two, game.client_id, 60_000)
+    fay = platform.new_operator("--role", "finance").headers["Authorization"].removeprefix("Bearer ")
+    with visitor(browser) as first, visitor(browser) as second:
+        second.page.context.add_cookies([{"name": "oklp_operator", "value": fay, "url": platform.url}])
+        second.page.goto(f"{platform.url}/operator/health")
+        count = second.page.locator("#approvals-link .count")
+        expect(count).to_have_count(0)
+        page = first.page
+        log_in(page, platform.url)
+        page.goto(f"{platform.url}/operator/matches/{match_id}")
+        act(page, "Settle", "Settle and pay out", HOSTILE)
+        page.wait_for_url("**/operator/approvals")
+        expect(page.get_by_text("This takes two operators.")).to_be_visible()
+        expect(page.get_by_text("You proposed this. Another operator decides.")).to_be_visible()
+        expect(page.get_by_text("Approve", exact=True)).to_have_count(0)
+        assert one.match(match_id)["status"] == "live"
+        expect(count).to_have_text("1")  # without anybody having asked for it
+        second.page.get_by_role("link", name="Approvals").click()
+        expect(second.page.get_by_text(HOSTILE)).to_be_visible()
+        _check(second.page, f"{platform.url}/operator/approvals")
+        act(second.page, "Approve", "Approve", "Looks right.")
+        expect(second.page.get_by_text("Approved, and done.")).to_be_visible()
+        expect(count).to_have_count(0)
+        expect(page.get_by_text("Nothing is waiting")).to_be_visible()
+    assert sorted((one.available(), two.available())) == [40_000, 148_000]
+
+
 def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None:
     studio = production.new_studio()
     made = studio.post("/games", json={"name": HOSTILE[:60], "webhook_url": "https://game.example/match"})

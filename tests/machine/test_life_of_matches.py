@@ -339,7 +339,7 @@ class Playing(Life):
         """And where the start is on the wire, its answer may come right behind."""
         match = self._match(back, aim, "starting" if self._sending() else "live")
         request = contract.OperatorReason(reason="because")
-        arguments = (self.world.settings, OPERATOR, match.match_id, request, self.world.now)
+        arguments = (self.world.settings, OPERATOR, match.match_id, request, "a proposal", self.world.now)
         if self._ask({WrongState} if match.over else set(), self.world.run, operators.abort, *arguments):
             self.model.abort(match, "operator", self.world.now)
             self._look(OK)
@@ -355,7 +355,7 @@ class Playing(Life):
             self._skew(teams)
         results = [contract.TeamResult(id=team, score=0, ranking=rank, forfeit=out) for team, rank, out in teams]
         request = contract.SettleRequest(reason="because", teams=results)
-        arguments = (OPERATOR, match.match_id, request, self.world.now)
+        arguments = (self.world.settings, OPERATOR, match.match_id, request, "a proposal", self.world.now)
         if self._ask(self.model.may_settle(match, teams), self.world.run, operators.settle, *arguments):
             self.model.settle(match, teams)
 
@@ -370,7 +370,7 @@ class Playing(Life):
             decisions.append(("confiscate" if release else "release", {WrongState}))
         for decision, refusals in decisions:
             request = contract.HeldDecision(decision=decision, reason="because")
-            arguments = (OPERATOR, user_id, match_id, request, self.world.now)
+            arguments = (self.world.settings, OPERATOR, user_id, match_id, request, "a proposal", self.world.now)
             self._ask(refusals, self.world.run, operators.decide_held, *arguments)
         if release:
             self.model.player(user_id).balance += amount

@@ -53,9 +53,10 @@ def test_a_match_shows_all_its_postings_and_those_of_what_was_held(world: World)
         for team in match.teams
     ]
     request = contract.SettleRequest.model_validate({"reason": "told so", "teams": teams})
-    world.run(operators.settle, OLGA, match.match_id, request, world.now)
+    world.run(operators.settle, world.settings, OLGA, match.match_id, request, "a proposal", world.now)
     decision = contract.HeldDecision(decision="release", reason="proved")
-    world.run(operators.decide_held, OLGA, one.user_id, match.match_id, decision, world.now)
+    arguments = (one.user_id, match.match_id, decision, "a proposal", world.now)
+    world.run(operators.decide_held, world.settings, OLGA, *arguments)
     postings = world.run(operators.match, match.match_id).postings
     assert sum(each.amount for each in postings) == 0
     assert [each.amount for each in postings if each.account == f"player:{one.user_id}"] == [-500, 900]

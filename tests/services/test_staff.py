@@ -74,9 +74,9 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
     vetting = contract.VettingDecision(decision="suspend", reason="x")
     player = contract.PlayerAction(action="suspend", reason="x")
     of_support: list[tuple[Any, ...]] = [
-        (operators.settle, support, match.match_id, settlement, world.now),
-        (operators.abort, world.settings, support, match.match_id, reason, world.now),
-        (operators.decide_held, support, one.user_id, match.match_id, held, world.now),
+        (operators.settle, world.settings, support, match.match_id, settlement, "p", world.now),
+        (operators.abort, world.settings, support, match.match_id, reason, "p", world.now),
+        (operators.decide_held, world.settings, support, one.user_id, match.match_id, held, "p", world.now),
         (operators.export_postings, support, "house:fees", None, 10),
         (operators.verify_books, support),
         (console.begin_books, support, "run", world.now, 1_000),
@@ -96,7 +96,7 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
     with pytest.raises(RoleMissing, match=r"Your role is support; match\.settle is for finance and admin\."):
         support.need("match.settle")
     # What the role may do is done.
-    world.run(operators.settle, finance, match.match_id, settlement, world.now)
+    world.run(operators.settle, world.settings, finance, match.match_id, settlement, "p", world.now)
 
 
 def test_roles_are_given_by_admins_and_counted_at_once(world: World) -> None:

@@ -7,6 +7,7 @@ something would show. A route that is not in the table fails the test, and so do
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ import pytest
 from oklp.app import create_app
 from oklp.settings import Settings
 from oklp.web import pages
-from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server
+from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
 from tests.web.staff import await_delivery, log_in
 
 BACKENDS = ("sqlite",)
@@ -147,6 +148,24 @@ class World:
         me = self.served.new_operator("--role", "support").get("/me")
         assert me.status_code == 200, me.text
         return str(me.json()["operator_id"])
+
+    @functools.cached_property
+    def proposer(self) -> tuple[httpx.Client, PlayerClient, PlayerClient]:
+        """An operator, and two players who play for more than one operator may move."""
+        rich = [PlayerClient(self.served.url, deposit=900_000) for _ in range(2)]
+        return self.served.new_operator("--role", "finance"), rich[0], rich[1]
+
+    def proposal(self) -> str:
+        """What waits for a second operator."""
+        operator, one, two = self.proposer
+        match_id = paid_match(one, two, self.game.client_id, 60_000)
+        answer = operator.post(f"/matches/{match_id}/abort", json=REASON)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["proposal_id"])
+
+    @functools.cached_property
+    def shown_proposal(self) -> str:
+        return self.proposal()
 
     # --- things ---
 
@@ -598,6 +617,15 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_ANY_MATCH}/refused-results"): operators(200, _of_match(World.open_match)),
     ("POST", f"{_ANY_MATCH}/settle"): operators(200, _settlement, roles=(FINANCE, ADMIN)),
     ("POST", f"{_ANY_MATCH}/abort"): operators(200, _of_match(World.open_match, REASON), roles=(FINANCE, ADMIN)),
+    ("GET", f"{_OPERATOR}/proposals"): operators(200),
+    ("GET", f"{_OPERATOR}/proposals/{{proposal_id}}"): operators(
+        200, lambda world: Call({"proposal_id": world.shown_proposal})
+    ),
+    ("POST", f"{_OPERATOR}/proposals/{{proposal_id}}/decision"): operators(
+        200,
+        lambda world: Call({"proposal_id": world.proposal()}, {"decision": "approve", **REASON}),
+        roles=(FINANCE, ADMIN),
+    ),
     ("GET", f"{_OPERATOR}/deliveries"): operators(200),
     ("GET", f"{_OPERATOR}/deliveries/{{delivery_id}}"): operators(200, _of_delivery),
     ("GET", f"{_OPERATOR}/audit"): operators(200),

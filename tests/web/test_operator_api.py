@@ -283,6 +283,30 @@ def test_an_asynchronous_match_is_settled_over_the_results_it_has(served: Server
     assert table.available == (9_500, 10_400)
 
 
+def test_what_is_above_the_threshold_takes_two_operators(served: Server) -> None:
+    table = Table(served)
+    rich = [PlayerClient(served.url, deposit=100_000) for _ in range(2)]
+    match_id = paid_match(rich[0], rich[1], table.game.client_id, 60_000)
+    path = f"/matches/{match_id}/abort"
+    proposal = must(act(served, path, key="twice"), 202)
+    assert must(act(served, path, key="twice"), 202) == proposal
+    assert (proposal["state"], proposal["amount"], proposal["request"]) == ("waiting", 120_000, {"reason": REASON})
+    assert (rich[0].match(match_id)["status"], act(served, path).status_code) == ("live", 409)
+    waiting = must(served.operator.get("/proposals", params={"waiting": "true"}))["proposals"]
+    assert [each for each in waiting if each["match_id"] == match_id] == [
+        must(served.operator.get(f"/proposals/{proposal['proposal_id']}"))
+    ]
+    decision = {"decision": "approve", "reason": REASON}
+    own = served.operator.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision)
+    assert (own.status_code, own.json()["type"]) == (403, "urn:oklp:error:forbidden")
+    another = served.new_operator("--role", "finance")
+    assert must(another.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision))["state"] == "approved"
+    assert another.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision).status_code == 409
+    assert (rich[0].match(match_id)["status"], rich[1].available()) == ("aborted", 100_000)
+    newest = must(served.operator.get("/proposals", params={"limit": 1}))
+    assert [each["state"] for each in newest["proposals"]] == ["approved"]
+
+
 def test_an_abort_refunds_whatever_the_match_has_come_to(table: Table) -> None:
     for make, was in ((table.pending, "pending"), (table.live, "live")):
         match_id = make()

@@ -3,7 +3,7 @@
 # Without `from __future__ import annotations`: as texts, they would be compiled at every start.
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -79,6 +79,49 @@ class HeldDecision(Wire):
     """What happens to winnings held for a suspended player: paid to the player, or kept among the platform's fees."""
 
     decision: Literal["release", "confiscate"]
+    reason: Reason
+
+
+ProposalAction = Literal["match.settle", "match.abort", "held-winnings.release", "held-winnings.confiscate"]
+
+
+class Proposal(Wire):
+    """What an operator would have done, and a second one decides on.
+
+    `amount` is what it moves, in minor units: the match's escrow, or what was held for the player `user_id`. `request`
+    is what was asked for, as it was sent.
+    """
+
+    proposal_id: str
+    action: ProposalAction
+    match_id: str
+    user_id: str | None
+    amount: int
+    currency: str
+    request: Any
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+    expires_at: datetime
+    state: Literal["waiting", "approved", "declined", "expired"]
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    decision_reason: str | None = None
+
+
+class Proposed(Proposal):
+    """The answer to what takes two persons: nothing was done yet."""
+
+    ANSWER_STATUS: ClassVar[int] = 202
+
+
+class ProposalPage(Wire):
+    proposals: list[Proposal]
+    next_cursor: str | None = None
+
+
+class ProposalDecision(Wire):
+    decision: Literal["approve", "decline"]
     reason: Reason
 
 

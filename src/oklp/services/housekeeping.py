@@ -7,7 +7,20 @@ from typing import NamedTuple
 from oklp.domain import matches as rules
 from oklp.services import listening
 from oklp.settings import Settings
-from oklp.storage import calls, events, factors, games, ledger, mails, matches, notices, relays, tickets, webhooks
+from oklp.storage import (
+    calls,
+    events,
+    factors,
+    games,
+    ledger,
+    mails,
+    matches,
+    notices,
+    proposals,
+    relays,
+    tickets,
+    webhooks,
+)
 from oklp.storage.engine import Tx
 
 NOTICES_KEPT_MS = 180 * 24 * 3_600_000
@@ -51,6 +64,7 @@ def sweep(tx: Tx, settings: Settings, now: int) -> None:
     tickets.sweep(tx, now)
     factors.sweep(tx, now)
     mails.sweep(tx, now - MAILS_KEPT_MS)
+    proposals.expire(tx, now)
     notices.sweep(tx, now - NOTICES_KEPT_MS)
 
 

@@ -82,6 +82,10 @@ def keep(tx: Tx, claims: Sequence[tuple[Claim, Answer]]) -> None:
     )
 
 
+def _answer(status: int, done: BaseModel) -> Answer:
+    return Answer(getattr(type(done), "ANSWER_STATUS", status), done.model_dump_json())
+
+
 def once(
     tx: Tx,
     claim: Claim | None,
@@ -91,15 +95,18 @@ def once(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> Answer:
-    """Do `work` unless this claim has an answer already. The answer's status is `status`, or the refusal's."""
+    """Do `work` unless this claim has an answer already.
+
+    The answer's status is `status`, that of a model which has an `ANSWER_STATUS`, or the refusal's.
+    """
     if claim is None:
-        return Answer(status, work(tx, *args, **kwargs).model_dump_json())
+        return _answer(status, work(tx, *args, **kwargs))
     kept = find(tx, [claim]).get(claim.key)
     if kept is not None:
         return replay(claim, kept)
     try:
         with tx.savepoint():
-            answer = Answer(status, work(tx, *args, **kwargs).model_dump_json())
+            answer = _answer(status, work(tx, *args, **kwargs))
     except OklpError as refusal:
         if not keepable(refusal):
             raise

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import NotFound, WrongState
-from oklp.services import books, games, ledger, matches, players, results, views, webhooks
+from oklp.services import books, games, ledger, matches, players, proposals, results, views, webhooks
+from oklp.services.proposals import Subject
 from oklp.services.staff import Operator
 from oklp.settings import Settings
 from oklp.storage import events
@@ -69,18 +70,42 @@ def act_on_player(
 
 
 def decide_held(
-    tx: Tx, who: Operator, user_id: str, match_id: str, request: contract.HeldDecision, now: int
-) -> contract.HeldWinning:
+    tx: Tx,
+    settings: Settings,
+    who: Operator,
+    user_id: str,
+    match_id: str,
+    request: contract.HeldDecision,
+    proposal_id: str,
+    now: int,
+) -> contract.HeldWinning | contract.Proposed:
     """Winnings that were held while a player was suspended go to the player, or stay with the platform.
 
-    Raises NotFound when nothing was held there, WrongState once it is decided.
+    Above the threshold it is a proposal. Raises NotFound when nothing was held there, WrongState once it is decided.
     """
-    who.need(f"held-winnings.{request.decision}")
+    action = f"held-winnings.{request.decision}"
+    who.need(action)
+    held = _held(tx, user_id, match_id)
+    if not proposals.needed(settings, held.amount):
+        return decide_held_now(tx, who, user_id, match_id, request, now)
+    subject = Subject(action, match_id, user_id, held.amount, held.currency)
+    return proposals.propose(tx, settings, who, subject, request, proposal_id, now)
+
+
+def _held(tx: Tx, user_id: str, match_id: str) -> Row:
     held = next((row for row in ledger_store.held_of(tx, user_id) if row.match_id == match_id), None)
     if held is None:
         raise NotFound("Nothing was held for this player from this match.")
     if held.state != "held":
         raise WrongState(f"These winnings were {held.state} already.")
+    return held
+
+
+def decide_held_now(
+    tx: Tx, who: Operator, user_id: str, match_id: str, request: contract.HeldDecision, now: int
+) -> contract.HeldWinning:
+    """As `decide_held`, without a second person."""
+    held = _held(tx, user_id, match_id)
     decide = ledger.release_held if request.decision == "release" else ledger.confiscate_held
     amount = decide(tx, match_id, user_id, now)
     detail = {"match_id": match_id, "amount": amount, "currency": held.currency}
@@ -123,19 +148,71 @@ def _refused(tx: Tx, match_id: str) -> list[contract.RefusedResult]:
     return [views.refused_result(row) for row in match_store.refused_of(tx, match_id)]
 
 
-def settle(tx: Tx, who: Operator, match_id: str, request: contract.SettleRequest, now: int) -> contract.OperatorMatch:
-    """End a live match with a result of the operator's. Raises WrongState, InvalidRequest (roster, ranks)."""
+def settle(
+    tx: Tx,
+    settings: Settings,
+    who: Operator,
+    match_id: str,
+    request: contract.SettleRequest,
+    proposal_id: str,
+    now: int,
+) -> contract.OperatorMatch | contract.Proposed:
+    """End a live match with a result of the operator's; above the threshold it is a proposal.
+
+    Raises WrongState, InvalidRequest (roster, ranks).
+    """
     who.need("match.settle")
+    subject = _escrow(tx, "match.settle", match_id)
+    if not proposals.needed(settings, subject.amount):
+        return settle_now(tx, who, match_id, request, now)
+    with proposals.rehearsal(tx):
+        settle_now(tx, who, match_id, request, now)
+    return proposals.propose(tx, settings, who, subject, request, proposal_id, now)
+
+
+def _escrow(tx: Tx, action: str, match_id: str) -> Subject:
+    """The money of a match, which stays so: the match is locked."""
+    row = match_store.lock(tx, [match_id]).get(match_id)
+    if row is None:
+        raise NotFound(matches.NOT_FOUND)
+    return Subject(action, match_id, "", row.escrow, row.currency)
+
+
+def settle_now(
+    tx: Tx, who: Operator, match_id: str, request: contract.SettleRequest, now: int
+) -> contract.OperatorMatch:
+    """As `settle`, without a second person."""
     detail = results.settle(tx, match_id, request, now)
     _audit(tx, who.actor, "match.settle", _subject_of_match(match_id), request.reason, detail, now)
     return match(tx, match_id)
 
 
 def abort(
+    tx: Tx,
+    settings: Settings,
+    who: Operator,
+    match_id: str,
+    request: contract.OperatorReason,
+    proposal_id: str,
+    now: int,
+) -> contract.OperatorMatch | contract.Proposed:
+    """Call off a match that is not over: every fee goes back, and a game that may know of it is told.
+
+    Above the threshold it is a proposal. Raises WrongState.
+    """
+    who.need("match.abort")
+    subject = _escrow(tx, "match.abort", match_id)
+    if not proposals.needed(settings, subject.amount):
+        return abort_now(tx, settings, who, match_id, request, now)
+    with proposals.rehearsal(tx):
+        abort_now(tx, settings, who, match_id, request, now)
+    return proposals.propose(tx, settings, who, subject, request, proposal_id, now)
+
+
+def abort_now(
     tx: Tx, settings: Settings, who: Operator, match_id: str, request: contract.OperatorReason, now: int
 ) -> contract.OperatorMatch:
-    """Call off a match that is not over: every fee goes back, and a game that may know of it is told."""
-    who.need("match.abort")
+    """As `abort`, without a second person."""
     row = match_store.lock(tx, [match_id]).get(match_id)
     if row is None:
         raise NotFound(matches.NOT_FOUND)

@@ -95,6 +95,14 @@ def account(tx: Tx, operator_id: str) -> contract.OperatorAccount:
     return _account(_found(tx, operator_id))
 
 
+def active(tx: Tx, operator_id: str) -> Operator | None:
+    """As he is in this transaction, whatever his session was told; None for whoever is shut out."""
+    row = players.person(tx, "operator", operator_id)
+    if row is None or row.status != ACTIVE:
+        return None
+    return Operator(row.id, row.username, row.role)
+
+
 def accounts(tx: Tx) -> contract.OperatorAccounts:
     """All of them, by name."""
     return contract.OperatorAccounts(operators=[_account(row) for row in players.operators(tx)])

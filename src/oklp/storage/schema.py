@@ -504,5 +504,6 @@ audit = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# The tables of another room belong to the same metadata.
+# The tables of other rooms belong to the same metadata.
+import oklp.storage.schema_proposals  # noqa: E402
 import oklp.storage.schema_records  # noqa: E402, F401

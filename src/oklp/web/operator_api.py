@@ -6,15 +6,16 @@ Actions move money or stop it from moving, so each honours an `Idempotency-Key`.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from oklp import contract
-from oklp.services import conformance, mails, matches, operators, players, staff, webhooks
+from oklp.services import approvals, conformance, mails, matches, operators, players, proposals, staff, webhooks
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import AsOperator, AsSelf, Cursor, Here, Limit, from_cursor, once, to_cursor
+from oklp.web.context import new_uuid
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
@@ -22,8 +23,12 @@ router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
 GamePath = Annotated[contract.GameId, Path()]
 PlayerPath = Annotated[contract.UserId, Path()]
 OperatorPath = Annotated[contract.UserId, Path()]
+ProposalPath = Annotated[contract.UserId, Path()]
 MatchPath = Annotated[contract.MatchId, Path()]
 ReportPath = Annotated[contract.ReportId, Path()]
+OR_PROPOSED: dict[int | str, dict[str, Any]] = {
+    202: {"model": contract.Proposed, "description": "It takes two operators, and waits for the second"}
+}
 Subject = Annotated[str | None, Query(pattern=r"^[a-z]{1,20}:[A-Za-z0-9_-]{1,64}$", examples=["game:tile-rush"])]
 
 
@@ -153,7 +158,7 @@ async def act_on_player(
     )
 
 
-@router.post("/players/{user_id}/held-winnings/{match_id}", response_model=contract.HeldWinning)
+@router.post("/players/{user_id}/held-winnings/{match_id}", response_model=contract.HeldWinning, responses=OR_PROPOSED)
 async def decide_held_winnings(
     here: Here,
     request: Request,
@@ -162,10 +167,9 @@ async def decide_held_winnings(
     match_id: MatchPath,
     body: contract.HeldDecision,
 ) -> Response:
-    """Pay held winnings to the player, or keep them with the platform's fees."""
-    return await once(
-        here, request, operator.id, 200, operators.decide_held, operator, user_id, match_id, body, here.clock()
-    )
+    """Pay held winnings to the player, or keep them with the platform's fees. Above the threshold it is a proposal."""
+    made = (here.settings, operator, user_id, match_id, body, new_uuid(), here.clock())
+    return await once(here, request, operator.id, 200, operators.decide_held, *made)
 
 
 # --- matches ---------------------------------------------------------------------------------------------------------
@@ -198,22 +202,50 @@ async def refused_results(here: Here, operator: AsOperator, match_id: MatchPath)
     return await here.db.read(operators.refused_results, match_id)
 
 
-@router.post("/matches/{match_id}/settle", response_model=contract.OperatorMatch)
+@router.post("/matches/{match_id}/settle", response_model=contract.OperatorMatch, responses=OR_PROPOSED)
 async def settle(
     here: Here, request: Request, operator: AsOperator, match_id: MatchPath, body: contract.SettleRequest
 ) -> Response:
-    """End a live match with this result, and pay it out."""
-    return await once(here, request, operator.id, 200, operators.settle, operator, match_id, body, here.clock())
+    """End a live match with this result, and pay it out. Above the threshold it is a proposal."""
+    made = (here.settings, operator, match_id, body, new_uuid(), here.clock())
+    return await once(here, request, operator.id, 200, operators.settle, *made)
 
 
-@router.post("/matches/{match_id}/abort", response_model=contract.OperatorMatch)
+@router.post("/matches/{match_id}/abort", response_model=contract.OperatorMatch, responses=OR_PROPOSED)
 async def abort(
     here: Here, request: Request, operator: AsOperator, match_id: MatchPath, body: contract.OperatorReason
 ) -> Response:
-    """Call off a match that is not over, and refund everyone."""
-    return await once(
-        here, request, operator.id, 200, operators.abort, here.settings, operator, match_id, body, here.clock()
-    )
+    """Call off a match that is not over, and refund everyone. Above the threshold it is a proposal."""
+    made = (here.settings, operator, match_id, body, new_uuid(), here.clock())
+    return await once(here, request, operator.id, 200, operators.abort, *made)
+
+
+# --- two persons -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/proposals", response_model=contract.ProposalPage)
+async def list_proposals(
+    here: Here, operator: AsOperator, waiting: bool = False, cursor: Cursor = None, limit: Limit = 50
+) -> contract.ProposalPage:
+    """What takes two operators, newest first; or all that still waits, oldest first."""
+    if waiting:
+        return contract.ProposalPage(proposals=await here.db.read(proposals.waiting, here.clock()))
+    found, more = await here.db.read(proposals.page, from_cursor(cursor, int, str), limit, here.clock())
+    return contract.ProposalPage(proposals=found, next_cursor=to_cursor(*more) if more is not None else None)
+
+
+@router.get("/proposals/{proposal_id}", response_model=contract.Proposal)
+async def read_proposal(here: Here, operator: AsOperator, proposal_id: ProposalPath) -> contract.Proposal:
+    return await here.db.read(proposals.read, proposal_id, here.clock())
+
+
+@router.post("/proposals/{proposal_id}/decision", response_model=contract.Proposal)
+async def decide_proposal(
+    here: Here, request: Request, operator: AsOperator, proposal_id: ProposalPath, body: contract.ProposalDecision
+) -> Response:
+    """Approve, which does what was proposed, or decline. Never by whoever proposed it."""
+    made = (here.settings, operator, proposal_id, body, here.clock())
+    return await once(here, request, operator.id, 200, approvals.decide, *made)
 
 
 # --- the platform ----------------------------------------------------------------------------------------------------

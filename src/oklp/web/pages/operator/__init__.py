@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from oklp.web.pages.doors import doors
-from oklp.web.pages.operator import desk, games, matches, money, people, platform, team
+from oklp.web.pages.operator import approvals, desk, games, matches, money, people, platform, team
 from oklp.web.pages.visit import OPERATOR
 
 routes: list[Route] = [
@@ -16,5 +16,6 @@ routes: list[Route] = [
     *matches.routes,
     *money.routes,
     *platform.routes,
+    *approvals.routes,
     *team.routes,
 ]

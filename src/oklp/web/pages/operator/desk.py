@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec
 from urllib.parse import quote
 
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import Forbidden, OklpError
-from oklp.services import console, factors, staff
+from oklp.errors import OklpError, RoleMissing, SecondFactorMissing
+from oklp.services import console, factors, idempotency, proposals, staff
 from oklp.services.console import Found
 from oklp.services.staff import Operator
+from oklp.storage.engine import Tx
 from oklp.web.pages import forms
 from oklp.web.pages.charts import Point
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import Handler, go, page, show
+from oklp.web.pages.studio.live import digest, live_route
 from oklp.web.pages.visit import OPERATOR, Visit
+
+P = ParamSpec("P")
 
 A_PAGE = 25
 
@@ -26,19 +32,31 @@ A_PAGE = 25
 class Nav(NamedTuple):
     """What the frame shows of an operator, and what the pages ask before they show a button.
 
-    `operator` is None while he has no second factor: the console is shut for him.
+    `operator` is None while he has no second factor: the console is shut for him. `approvals` are the proposals that
+    he may decide on, `seen` all that wait, as the stream of the page tells them apart.
     """
 
     username: str
     operator: Operator | None
+    approvals: int = 0
+    seen: str = ""
 
     def may(self, action: str) -> bool:
         return self.operator is not None and self.operator.may(action)
 
 
 async def _nav(visit: Visit) -> Nav:
-    shut = await _shut(visit)
-    return Nav(visit.me.username, None if shut else operator(visit))
+    if await _shut(visit):
+        return Nav(visit.me.username, None)
+    who, waiting = operator(visit), await waiting_proposals(visit)
+    mine = [each for each in waiting if who.may(each.action) and each.proposed_by != who.username]
+    return Nav(who.username, who, len(mine), digest(waiting))
+
+
+async def waiting_proposals(visit: Visit) -> list[contract.Proposal]:
+    """What two operators have to agree on, oldest first. Raises SecondFactorMissing."""
+    operator(visit)
+    return await visit.here.db.read(proposals.waiting, visit.here.clock())
 
 
 async def _shut(visit: Visit) -> bool:
@@ -72,7 +90,7 @@ def operator(visit: Visit) -> Operator:
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
     """The form of an action as it was sent, with what is wrong. Raises what another form would not make right."""
-    if refusal.status >= 500 or isinstance(refusal, Forbidden):
+    if refusal.status >= 500 or isinstance(refusal, RoleMissing | SecondFactorMissing):
         raise refusal
     form = forms.refused(visit, refusal)
     form.errors = {"reason": visit._("Say why, in up to 500 characters.")} if "reason" in form.errors else {}
@@ -127,4 +145,30 @@ def reason_of(visit: Visit) -> contract.OperatorReason:
     return forms.model(contract.OperatorReason, {"reason": visit.fields.get("reason", "")})
 
 
-routes: list[Route] = [operator_page("/operator", overview), operator_page("/operator/search", search)]
+async def done_or_proposed(
+    visit: Visit,
+    kind: type[BaseModel],
+    work: Callable[Concatenate[Tx, P], BaseModel],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> bool:
+    """Do `work` once, as `forms.once`. False when it takes two operators, and waits for the second."""
+    answer = await visit.here.db.write(idempotency.once, forms.claim(visit), 200, work, *args, **kwargs)
+    proposed = answer.status == contract.Proposed.ANSWER_STATUS
+    forms.outcome(contract.Proposed if proposed else kind, answer)
+    return not proposed
+
+
+def proposed(visit: Visit) -> Response:
+    """On to what waits."""
+    return go(
+        visit, "/operator/approvals", visit._("This takes two operators. It is done once another one approves it.")
+    )
+
+
+routes: list[Route] = [
+    operator_page("/operator", overview),
+    operator_page("/operator/search", search),
+    live_route("/operator", waiting_proposals, OPERATOR),
+]

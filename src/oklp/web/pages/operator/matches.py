@@ -10,12 +10,22 @@ from starlette.routing import Route
 from oklp import contract
 from oklp.errors import OklpError
 from oklp.services import matches as service
-from oklp.services import operators, webhooks
+from oklp.services import operators, proposals, webhooks
 from oklp.web.caller import from_cursor, to_cursor
+from oklp.web.context import new_uuid
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, one_of, operator, operator_page, reason_of, refused
+from oklp.web.pages.operator.desk import (
+    A_PAGE,
+    done_or_proposed,
+    one_of,
+    operator,
+    operator_page,
+    proposed,
+    reason_of,
+    refused,
+)
 from oklp.web.pages.visit import Visit
 
 MOST_DETAILS = 10
@@ -44,14 +54,17 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     db = visit.here.db
     found = await db.read(operators.match, visit.request.path_params["match_id"])
     details = [await db.read(webhooks.detail, each.delivery_id) for each in found.deliveries[:MOST_DETAILS]]
-    return await show(visit, "operator/match.html", status, match=found, deliveries=details, form=form)
+    waiting = await db.read(proposals.waiting, visit.here.clock(), found.match_id)
+    shown = {"match": found, "deliveries": details, "proposals": waiting, "form": form}
+    return await show(visit, "operator/match.html", status, **shown)
 
 
 async def abort(visit: Visit) -> Response:
     here, match_id = visit.here, visit.request.path_params["match_id"]
     try:
-        args = (here.settings, operator(visit), match_id, reason_of(visit), here.clock())
-        await forms.once(visit, contract.OperatorMatch, operators.abort, *args)
+        args = (here.settings, operator(visit), match_id, reason_of(visit), new_uuid(), here.clock())
+        if not await done_or_proposed(visit, contract.OperatorMatch, operators.abort, *args):
+            return proposed(visit)
     except OklpError as refusal:
         form = refused(visit, refusal)
         return await _show(visit, form, refusal.status)
@@ -73,8 +86,9 @@ async def settle(visit: Visit) -> Response:
             for n, team in enumerate(seen.teams)
         ]
         body = forms.model(contract.SettleRequest, {"reason": visit.fields.get("reason", ""), "teams": teams})
-        args = (operator(visit), match_id, body, here.clock())
-        await forms.once(visit, contract.OperatorMatch, operators.settle, *args)
+        args = (here.settings, operator(visit), match_id, body, new_uuid(), here.clock())
+        if not await done_or_proposed(visit, contract.OperatorMatch, operators.settle, *args):
+            return proposed(visit)
     except OklpError as refusal:
         form = refused(visit, refusal)
         return await _show(visit, form, refusal.status)

@@ -12,10 +12,11 @@ from oklp.errors import OklpError
 from oklp.services import matches as match_service
 from oklp.services import operators, players, statement
 from oklp.web.caller import from_cursor, to_cursor
+from oklp.web.context import new_uuid
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, refused
+from oklp.web.pages.operator.desk import A_PAGE, done_or_proposed, operator, operator_page, proposed, refused
 from oklp.web.pages.visit import Visit
 
 LISTED = 10
@@ -76,8 +77,10 @@ async def decide(visit: Visit) -> Response:
     try:
         values = {"decision": visit.fields.get("decision"), "reason": visit.fields.get("reason", "")}
         body = forms.model(contract.HeldDecision, values)
-        args = (operator(visit), params["user_id"], params["match_id"], body, here.clock())
-        await forms.once(visit, contract.HeldWinning, operators.decide_held, *args)
+        what = (params["user_id"], params["match_id"], body, new_uuid(), here.clock())
+        args = (here.settings, operator(visit), *what)
+        if not await done_or_proposed(visit, contract.HeldWinning, operators.decide_held, *args):
+            return proposed(visit)
     except OklpError as refusal:
         form = refused(visit, refusal)
         return await _show(visit, form, refusal.status)

@@ -1,4 +1,4 @@
-"""What keeps open pages of studios up to date.
+"""What keeps open pages of studios and operators up to date.
 
 A page that follows has, below its own address, the address of a stream. It is of states, not of a log: whatever wakes
 it, what the page shows is read again, and an event says that it has changed. So nothing can be missed, and a page that
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from oklp.errors import NotFound, OklpError, Unauthenticated, Unavailable
 from oklp.signing import hash_token
 from oklp.web.live import session_holds
-from oklp.web.pages.visit import STUDIO, Visit
+from oklp.web.pages.visit import STUDIO, Realm, Visit
 from oklp.web.problems import problem
 
 HEARTBEAT_SECONDS = 15.0
@@ -33,11 +33,16 @@ def address(visit: Visit) -> str:
     return f"{visit.at}/live{f'?{visit.query}' if visit.query else ''}"
 
 
-def live_route(path: str, look: Look) -> Route:
-    """The stream of the page at `path`. What `look` answers is told apart by its representation alone."""
+def digest(found: object) -> str:
+    """What a page shows, told apart by its representation alone."""
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def live_route(path: str, look: Look, realm: Realm = STUDIO) -> Route:
+    """The stream of the page at `path`. Of what the page has `?seen=`, as `digest` names it, nothing is said."""
 
     async def endpoint(request: Request) -> Response:
-        visit = Visit.begin(request, STUDIO)
+        visit = Visit.begin(request, realm)
         try:
             visit.check_origin()
             await visit.recognise()
@@ -53,14 +58,14 @@ def live_route(path: str, look: Look) -> Route:
 
 async def _changes(visit: Visit, session: str, look: Look) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
-    shown = ""
+    shown = visit.argument("seen") or ""
     with visit.here.traffic.ear() as ear:
         while not ear.closing:
             ear.forget()
             if not await session_holds(visit.here, hash_token(session)):
                 return
             try:
-                found = hashlib.sha256(repr(await look(visit)).encode()).hexdigest()
+                found = digest(await look(visit))
             except Unavailable:  # the database is away; the stream is held
                 await ear.wait(1)
                 continue

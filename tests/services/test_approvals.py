@@ -1,0 +1,219 @@
+"""What takes two operators, on both databases: nobody alone, exactly once, and only what is still so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from oklp import contract
+from oklp.errors import Forbidden, InvalidRequest, OklpError, RoleMissing, WrongState
+from oklp.services import approvals, operators, proposals
+from oklp.services.matches import Caller
+from oklp.services.staff import Operator
+from oklp.storage.engine import Database
+from tests.services.test_staff import act, operator
+from tests.services.world import HOUR, World, check_books, refused
+
+DAY = 24 * HOUR
+
+
+class Office:
+    """Two of finance and one of support, and a match of two players with 1,000 in escrow, which is above 999."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        world.settings = world.settings.model_copy(update={"approval_above": 999})
+        self.olga = operator(world, "olga")
+        self.fred, self.fay = (operator(world, name, "finance") for name in ("fred", "fay"))
+        self.sue = operator(world, "sue", "support")
+        self.game = world.game(discovery="pull")
+        self.one, self.two = world.players(2, 10_000)
+        self.match = world.live(self.game, [self.one, self.two], 500)
+
+    def settlement(self, match: contract.Match | None = None) -> contract.SettleRequest:
+        teams = [
+            {"id": team.id, "score": 0, "ranking": 1 if team.members[0].user_id == self.two.user_id else 2}
+            for team in (match or self.match).teams
+        ]
+        return contract.SettleRequest.model_validate({"reason": "its game is gone", "teams": teams})
+
+    def settle(self, who: Operator, match: contract.Match | None = None) -> contract.OperatorMatch | contract.Proposed:
+        what = ((match or self.match).match_id, self.settlement(match), str(uuid.uuid4()), self.world.now)
+        done: contract.OperatorMatch | contract.Proposed
+        done = self.world.run(operators.settle, self.world.settings, who, *what)
+        return done
+
+    def abort(self, who: Operator) -> contract.OperatorMatch | contract.Proposed:
+        what = (self.match.match_id, contract.OperatorReason(reason="no good"), str(uuid.uuid4()), self.world.now)
+        done: contract.OperatorMatch | contract.Proposed
+        done = self.world.run(operators.abort, self.world.settings, who, *what)
+        return done
+
+    def proposed(self, done: object) -> contract.Proposed:
+        assert isinstance(done, contract.Proposed), done
+        return done
+
+    def decide(
+        self, who: Operator, proposal: contract.Proposal, decision: str = "approve", node: Database | None = None
+    ) -> contract.Proposal:
+        request = contract.ProposalDecision.model_validate({"decision": decision, "reason": "seen"})
+        arguments = (self.world.settings, who, proposal.proposal_id, request, self.world.now)
+        done: contract.Proposal = (node or self.world.db).run(approvals.decide, *arguments)
+        return done
+
+    def waiting(self) -> list[str]:
+        return [each.proposal_id for each in self.world.run(proposals.waiting, self.world.now)]
+
+    def status(self) -> str:
+        return str(self.world.run(operators.match, self.match.match_id).status)
+
+    def log(self) -> list[tuple[str, str, str | None]]:
+        entries, _ = self.world.run(operators.audit_log, f"match:{self.match.match_id}", None, 10)
+        return [(each.action, each.actor, each.reason) for each in entries]
+
+
+@pytest.fixture
+def office(world: World) -> Iterator[Office]:
+    yield Office(world)
+    check_books(world)
+
+
+def balance(world: World, player: Caller) -> int:
+    from oklp.services import ledger
+
+    return int(world.run(ledger.wallet, player.user_id, "XTS").balances[0].available)
+
+
+def test_one_proposes_and_another_has_it_done(office: Office) -> None:
+    world = office.world
+    proposal = office.proposed(office.settle(office.fred))
+    assert (proposal.state, proposal.amount, proposal.proposed_by) == ("waiting", 1_000, "fred")
+    assert (office.status(), balance(world, office.two)) == ("live", 9_500)
+    assert office.log() == [("proposal.make", "operator:fred", "its game is gone")]
+    with refused(Forbidden):
+        office.decide(office.fred, proposal)
+    with refused(RoleMissing):
+        office.decide(office.sue, proposal)
+    assert (office.status(), office.waiting()) == ("live", [proposal.proposal_id])
+    done = office.decide(office.fay, proposal)
+    assert (done.state, done.decided_by, done.decision_reason) == ("approved", "fay", "seen")
+    assert (office.status(), balance(world, office.two), office.waiting()) == ("finished", 10_400, [])
+    assert office.log()[:2] == [
+        ("match.settle", "operator:fred", "its game is gone"),
+        ("proposal.approve", "operator:fay", "seen"),
+    ]
+    with refused(WrongState):
+        office.decide(office.olga, proposal)
+    assert balance(world, office.two) == 10_400
+
+
+def test_up_to_the_threshold_one_is_enough_and_zero_means_always(office: Office) -> None:
+    world = office.world
+    world.settings = world.settings.model_copy(update={"approval_above": 1_000})
+    assert isinstance(office.settle(office.fred), contract.OperatorMatch)
+    world.settings = world.settings.model_copy(update={"approval_above": 0})
+    another = world.live(office.game, [office.one, office.two], 2_000)
+    assert isinstance(office.settle(office.fred, another), contract.OperatorMatch)
+
+
+def test_what_could_not_be_done_is_not_proposed_and_a_rehearsal_leaves_nothing(office: Office) -> None:
+    wrong = office.settlement().model_copy(update={"teams": office.settlement().teams[:1]})
+    with refused(InvalidRequest, "teams"):
+        what = (office.match.match_id, wrong, "p", office.world.now)
+        office.world.run(operators.settle, office.world.settings, office.fred, *what)
+    assert (office.waiting(), office.log()) == ([], [])
+    office.proposed(office.settle(office.fred))
+    postings = office.world.run(operators.match, office.match.match_id).postings
+    assert [each.set_id for each in postings if "settle" in each.set_id] == []
+
+
+def test_a_declined_proposal_does_nothing_and_makes_room(office: Office) -> None:
+    first = office.proposed(office.abort(office.fred))
+    with refused(WrongState):
+        office.settle(office.fay)  # of two that contradict each other
+    assert office.decide(office.fay, first, "decline").state == "declined"
+    assert (office.status(), office.log()[0]) == ("live", ("proposal.decline", "operator:fay", "seen"))
+    with refused(WrongState):
+        office.decide(office.fay, first)
+    second = office.proposed(office.abort(office.fay))
+    office.decide(office.fred, second)
+    assert (office.status(), balance(office.world, office.one)) == ("aborted", 10_000)
+
+
+def test_a_proposal_that_waited_too_long_is_over(office: Office) -> None:
+    world = office.world
+    proposal = office.proposed(office.abort(office.fred))
+    world.now += DAY
+    assert office.waiting() == []
+    assert world.run(proposals.read, proposal.proposal_id, world.now).state == "expired"
+    with refused(WrongState):
+        office.decide(office.fay, proposal)
+    again = office.proposed(office.abort(office.fred))
+    assert office.waiting() == [again.proposal_id]
+    found, _ = world.run(proposals.page, None, 10, world.now)
+    assert [each.state for each in found] == ["waiting", "expired"]
+    office.decide(office.fay, again)
+
+
+def test_what_has_changed_meanwhile_is_looked_at_again(office: Office) -> None:
+    world = office.world
+    proposal = office.proposed(office.settle(office.fred))
+    act(world, office.olga, office.fred, "change-role", "support")
+    with refused(WrongState):
+        office.decide(office.fay, proposal)
+    act(world, office.olga, office.fred, "change-role", "finance")
+    act(world, office.olga, office.fay, "change-role", "support")
+    with refused(RoleMissing):  # whatever her session was told
+        office.decide(office.fay, proposal)
+    assert office.status() == "live"
+    world.settings = world.settings.model_copy(update={"approval_above": 0})
+    office.abort(office.fred)  # as the game or a deadline might end it
+    assert office.waiting() == []
+    with refused(WrongState):
+        office.decide(office.olga, proposal)
+    assert (office.status(), balance(world, office.two)) == ("aborted", 10_000)
+
+
+def test_held_winnings_take_two_as_well(office: Office) -> None:
+    world = office.world
+    world.suspend(office.two)
+    office.decide(office.fay, office.proposed(office.settle(office.fred)))
+    assert balance(world, office.two) == 9_500
+    world.settings = world.settings.model_copy(update={"approval_above": 899})
+    decision = contract.HeldDecision(decision="release", reason="proved")
+    what = (office.two.user_id, office.match.match_id, decision, str(uuid.uuid4()), world.now)
+    proposal = office.proposed(world.run(operators.decide_held, world.settings, office.fay, *what))
+    assert (proposal.action, proposal.amount, proposal.user_id) == ("held-winnings.release", 900, office.two.user_id)
+    assert office.waiting() == [proposal.proposal_id]
+    office.decide(office.fred, proposal)
+    assert balance(world, office.two) == 10_400
+    entries, _ = world.run(operators.audit_log, f"player:{office.two.user_id}", None, 3)
+    assert [(each.action, each.actor) for each in entries] == [
+        ("held-winnings.release", "operator:fay"),
+        ("proposal.approve", "operator:fred"),
+        ("proposal.make", "operator:fay"),
+    ]
+
+
+@pytest.mark.parametrize("decisions", [("approve", "approve"), ("approve", "decline")])
+def test_of_two_decisions_at_once_one_counts(office: Office, decisions: tuple[str, str]) -> None:
+    world = office.world
+    proposal = office.proposed(office.settle(office.fred))
+    there = world.another_node()
+
+    def decide(who: Operator, decision: str, node: Database) -> str | None:
+        try:
+            return office.decide(who, proposal, decision, node).state
+        except OklpError as refusal:
+            assert isinstance(refusal, WrongState), refusal
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(decide, (office.fay, office.olga), decisions, (world.db, there)))
+    [state] = [each for each in done if each is not None]
+    assert balance(world, office.two) == (10_400 if state == "approved" else 9_500)
+    assert office.status() == ("finished" if state == "approved" else "live")
+    assert len([action for action, _, _ in office.log() if action in ("proposal.approve", "proposal.decline")]) == 1
