@@ -63,6 +63,7 @@ def scenes(server: Server) -> list[Scene]:
         Scene("sign-up", "/sign-up"),
         Scene("log-in", "/log-in"),
         Scene("not-found", "/nowhere"),
+        Scene("match-not-seen", f"/matches/{'0' * 24}", ada),
         Scene("style", "/style"),
         Scene("games", "/games", ada),
         Scene("game", f"/games/{game_id}", ada),

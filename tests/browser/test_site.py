@@ -236,6 +236,25 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
 
 
+def test_without_a_connection_the_page_says_so_and_keeps_what_is_typed(platform: Server, browser: Browser) -> None:
+    player = PlayerClient(platform.url)
+    with visitor(browser, **PHONE) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/wallet")
+        page.get_by_label("Deposit").fill("12.34")
+        page.context.set_offline(True)
+        expect(page.get_by_text("You are offline. What is shown")).to_be_visible()
+        page.get_by_role("button", name="Deposit").click()
+        expect(page.get_by_text("Not sent: you are offline.")).to_be_visible()
+        expect(page.get_by_label("Deposit")).to_have_value("12.34")
+        page.context.set_offline(False)
+        expect(page.get_by_text("You are offline. What is shown")).to_be_hidden()
+        page.get_by_role("button", name="Deposit").click()
+        expect(page.locator("#balance")).to_have_text("112.34\u00a0XTS")
+        somebody.faults = [fault for fault in somebody.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
+
+
 def test_a_part_that_the_page_loses_comes_back_when_the_page_has_it_again(
     platform: Server, game: GameServer, browser: Browser
 ) -> None:

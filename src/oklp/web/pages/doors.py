@@ -13,7 +13,7 @@ from starlette.routing import Route, compile_path
 from oklp import contract
 from oklp.errors import Forbidden, OklpError, SecondFactorRequired, TooManyRequests, Unauthenticated
 from oklp.web import second_step
-from oklp.web.pages import forms, refusals
+from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import PLAYER, Realm, Visit, local_path, realm_of
@@ -113,7 +113,8 @@ async def log_in(visit: Visit) -> Response:
     except OklpError as refusal:
         if refusal.status >= 500:
             raise
-        return await _again(visit, forms.refused(visit, refusal).error or visit._("Give a name and a password."), 422)
+        said = forms.refused(visit, refusal).error or visit._("Give a name and a password.")
+        return await _again(visit, said, refusal.status)
     return await enter(visit, session)
 
 
@@ -165,7 +166,7 @@ async def second(visit: Visit) -> Response:
         if refusal.status >= 500:
             raise
         limited = isinstance(refusal, TooManyRequests)
-        error = refusals.sentence(visit, refusal) if limited else visit._("This is not right, or was used before.")
+        error = forms.refused(visit, refusal).error if limited else visit._("This is not right, or was used before.")
         status = refusal.status
     else:
         return await enter(visit, session)
@@ -199,6 +200,8 @@ async def by_passkey(visit: Visit) -> Response:
     except OklpError as refusal:
         if refusal.status >= 500:
             raise
+        if isinstance(refusal, TooManyRequests):
+            return await _again(visit, forms.refused(visit, refusal).error, 429)
         return await _again(visit, visit._("This passkey is not known here. Log in with your password."), 401)
     return await enter(visit, session)
 

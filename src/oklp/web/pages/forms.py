@@ -36,6 +36,7 @@ class Form:
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
     """The form as it was sent, with what is wrong with it."""
+    visit.retry_after_seconds = refusal.retry_after_seconds
     errors = refusals.by_field(visit, refusal)
     return Form(visit.fields, errors, "" if errors else refusals.sentence(visit, refusal))
 

@@ -151,7 +151,10 @@ def _show(visit: Visit, template: str, status: int, nav: Any, values: Mapping[st
 
 def _headers(visit: Visit) -> dict[str, str]:
     https = visit.here.settings.public_url.startswith("https://")
-    return {**HEADERS, "Content-Language": visit.language} | ({"Strict-Transport-Security": TWO_YEARS} if https else {})
+    more = {"Strict-Transport-Security": TWO_YEARS} if https else {}
+    if visit.retry_after_seconds is not None:
+        more["Retry-After"] = str(visit.retry_after_seconds)
+    return {**HEADERS, "Content-Language": visit.language} | more
 
 
 def go(visit: Visit, path: str, done: str = "") -> Response:
@@ -163,16 +166,14 @@ def go(visit: Visit, path: str, done: str = "") -> Response:
 
 async def refusal_page(visit: Visit, refusal: OklpError) -> Response:
     """A refusal as a page of its own."""
-    title, text = refusals.told(visit, refusal)
+    told = refusals.page_of(visit, refusal)
+    visit.retry_after_seconds = refusal.retry_after_seconds
     try:
         nav = await _nav(visit)
     except OklpError:  # the database is away: the page must come all the same
         nav = None
-    values = {"title": title, "text": text, "status": refusal.status}
-    answer = _show(visit, "error.html", refusal.status, nav, values)
-    if refusal.retry_after_seconds is not None:
-        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
-    return answer
+    values = {"title": told.title, "text": told.text, "next": told.next, "status": refusal.status}
+    return _show(visit, "error.html", refusal.status, nav, values)
 
 
 def wants_page(request: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from oklp.web.pages.visit import Visit
 
 ENTRIES_A_PAGE = 25
 EXPORTED_AT_ONCE = 1_000
+MATCH_ID = re.compile(r"[0-9a-f]{24}")
 FILTERS = ("kind", "from", "to", "match")
 # What people ask for, and the kinds of postings that are meant.
 KINDS = {
@@ -56,7 +58,7 @@ def _filter(visit: Visit) -> Filter:
         if form[name] and day is None:
             form.errors[name] = visit._("This is not a date.")
     match_id = form["match"].partition("?")[0].rstrip("/").rpartition("/")[2].lower()
-    if match_id and not (len(match_id) == 24 and set(match_id) <= set("0123456789abcdef")):
+    if match_id and not _match(match_id):
         form.errors["match"] = visit._("The link to a match, or its number of 24 digits.")
         match_id = ""
     since, last = (_milliseconds(day) if day is not None else None for day in days.values())
@@ -82,12 +84,20 @@ def _milliseconds(at: datetime) -> int:
 
 
 async def wallet(visit: Visit) -> Response:
-    return await show_wallet(visit, Form())
+    """`?deposit=…&for=…` is from a match that somebody cannot pay yet: filled in, and back there afterwards."""
+    wanted = {"kind": "deposit", "amount": visit.argument("deposit") or "", "for": _match(visit.argument("for"))}
+    return await show_wallet(visit, Form(wanted) if wanted["amount"] else Form())
+
+
+def _match(text: str | None) -> str:
+    """The id of a match, empty for anything else."""
+    return text if text is not None and MATCH_ID.fullmatch(text) else ""
 
 
 async def show_wallet(visit: Visit, form: Form, status: int = 200) -> Response:
     """`form` is the one that was sent, told apart by its field `kind`."""
     here, user_id = visit.here, visit.player.user_id
+    form.values = {**form.values, "for": _match(form["for"])}
     balances = await here.db.read(ledger.wallet, user_id, here.settings.currency)
     return await show(
         visit,
@@ -145,6 +155,9 @@ async def pay(visit: Visit) -> Response:
         if type(refusal) is Conflict:
             form.error = visit._("Payments are not set up on this server yet.")
         return await show_wallet(visit, form, refusal.status)
+    match_id = _match(visit.fields.get("for"))
+    if match_id:
+        return go(visit, f"/matches/{match_id}", visit._("The deposit is in your wallet."))
     return go(visit, f"/wallet?done={'withdrawn' if kind == 'withdrawal' else 'deposited'}")
 
 

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from oklp.errors import OklpError
+from oklp.web.pages import words
+from oklp.web.pages.visit import local_path
 
 if TYPE_CHECKING:
     from oklp.web.pages.visit import Visit
 
 Words = Callable[..., str]
+
+
+class Told(NamedTuple):
+    """The page of a refusal: what it is, what it means, and where to go next: (address, text), the best first."""
+
+    title: str
+    text: str
+    next: Sequence[tuple[str, str]] = ()
+
+
+def page_of(visit: Visit, refusal: OklpError) -> Told:
+    """What the page of a refusal says."""
+    title, text = told(visit, refusal)
+    _ = visit._
+    if refusal.status == 404 and visit.at.startswith("/matches/"):
+        # The same for a match that there is not: whether there is one, only those learn who may see it.
+        why = _("It may be private, or your invitation was withdrawn. Ask whoever invited you for the whole link.")
+        ways = [("/matches", _("Your matches")), ("/matches?show=open", _("Open matches"))]
+        return Told(_("You cannot see this match"), why, ways)
+    home = (visit.realm.home if visit.person is not None or visit.realm.kind != "player" else "/", _("Go on"))
+    if refusal.status in (403, 429, 500, 503) or refusal.code == "wrong-state":
+        return Told(title, text, [(_back(visit), _("Try again")), home])
+    if refusal.code == "insufficient-funds":
+        return Told(title, text, [("/wallet", _("Deposit")), home])
+    return Told(title, text, [home])
+
+
+def _back(visit: Visit) -> str:
+    """The page that was asked for; of a form, the one that it was on, as far as that is known."""
+    if visit.request.method == "GET":
+        return visit.path
+    referer = urlsplit(visit.request.headers.get("referer", ""))
+    path = f"{referer.path}?{referer.query}" if referer.query else referer.path
+    return local_path(path) or visit.realm.home
 
 
 def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
@@ -33,7 +70,12 @@ def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
             _("Not enough money"),
             _("Your balance does not cover this. Deposit first, then try again."),
         ),
-        "too-many-requests": (_("Slow down a little"), _("Too many tries in a short time. Wait a minute.")),
+        "too-many-requests": (_("Slow down a little"), _too_many(visit, refusal)),
+        "overloaded": (
+            _("Too busy right now"),
+            _("Many people are here at once. Nothing was lost. Try again in a moment."),
+        ),
+        "request-too-large": (_("That is too much at once"), _("Send less, and try again.")),
         "method-not-allowed": (_("There is nothing here"), _("The page may have moved, or it is not yours to see.")),
         "internal": (_("Something went wrong on our side"), _("Nothing was lost. Try again in a moment.")),
     }
@@ -52,7 +94,9 @@ def sentence(visit: Visit, refusal: OklpError) -> str:
         "match-full": _("Every seat is taken. There may be another open match."),
         "wrong-state": _("The match has moved on. Load the page to see where it stands."),
         "name-taken": _("This name is taken."),
-        "too-many-requests": _("Too many tries in a short time. Wait a minute."),
+        "too-many-requests": _too_many(visit, refusal),
+        "overloaded": _("Many people are here at once. Nothing was lost. Try again in a moment."),
+        "match-starting": _("The match is just starting. Look again in a moment."),
         "limit-reached": _("A limit is reached that protects the books."),
         "not-found": _("There is no such thing, or it is not yours to see."),
         "forbidden": _("This is not allowed."),
@@ -63,6 +107,14 @@ def sentence(visit: Visit, refusal: OklpError) -> str:
     if refusal.status == 503:
         return _("Not available right now. Nothing was lost: try again in a moment.")
     return _("Something in the form is not right.")
+
+
+def _too_many(visit: Visit, refusal: OklpError) -> str:
+    seconds = refusal.retry_after_seconds
+    if seconds is None:
+        return visit._("Too many tries in a short time. Wait a minute.")
+    wait = words.duration(seconds, visit.language)
+    return visit._("Too many tries in a short time. Try again in %(wait)s.", wait=wait)
 
 
 def by_field(visit: Visit, refusal: OklpError) -> dict[str, str]:

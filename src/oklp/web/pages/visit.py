@@ -110,6 +110,7 @@ class Visit:
     seen: str = ""  # what has happened before this position, the page shows; the stream of events goes on from here
     address: str = ""  # of the page that is shown, where it is not the one that was asked for
     trusted: bool = False  # the form that was sent is from a page of this visitor's
+    retry_after_seconds: int | None = None  # goes with the answer: somebody was too fast
     fields: dict[str, str] = field(default_factory=dict)
     _stranger: str | None = None
     _cookies: list[Callable[[Response], None]] = field(default_factory=list)

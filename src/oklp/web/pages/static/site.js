@@ -51,6 +51,12 @@ document.addEventListener("click", async (event) => {
 
 // A form is sent once, however often its button is pressed.
 document.addEventListener("submit", (event) => {
+  if (!navigator.onLine) {
+    // The browser's own page of an error would take the place of what was typed.
+    event.preventDefault();
+    toast(toasts.dataset.wait);
+    return;
+  }
   if (event.defaultPrevented || event.target.dataset.sent !== undefined) {
     event.preventDefault();
     return;
@@ -69,6 +75,11 @@ for (const tab of document.querySelectorAll(".subnav [aria-current]")) {
 
 // A form that came back after a log-in is at its own address, not at that of the log-in.
 if (document.body.dataset.address) history.replaceState(null, "", document.body.dataset.address);
+
+const offlineBar = document.querySelector("[data-offline-bar]");
+const showConnection = () => (offlineBar.hidden = navigator.onLine);
+for (const change of ["online", "offline"]) addEventListener(change, showConnection);
+showConnection();
 
 // What was done is said once, not again at each reload.
 if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);
