@@ -28,7 +28,7 @@ PAYLOADS = (
     "<img src=x onerror=alert(2)><svg/onload=alert(3)>",
     "\" autofocus onfocus=alert(4) x='` onmouseover=alert(5)",
     "{{7*7}}${7*7}<%=7*7%>%(name)s{name}",
-    '=HYPERLINK("javascript:alert(6)") javascript:alert(7)//\u2028',
+    '=HYPERLINK("javascript:alert(6)") javascript:alert(7)//',
 )
 ALL = " ".join(PAYLOADS)
 # URLs have no brackets and quotes of the one kind; mails no blanks.

@@ -40,6 +40,18 @@ def test_what_a_studio_says_of_its_game(served: Server, text: bytes) -> None:
         assert [each["field"] for each in answer.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize(
+    "text", ["Acme\u202egnp.exe", "\u2066Acme", "Acme\u2028Pay here: evil.example", "\u200b\u200d", "\u2060"]
+)
+def test_names_are_read_as_they_are_written(served: Server, text: str) -> None:
+    """Nothing turns the direction, begins a line in a mail, or cannot be seen at all."""
+    answer = served.studio.post("/games", json={"name": text})
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, ["name"])
+    body = {"name": text, "username": "unread", "email": "unread@example.org", "password": "correct horse"}
+    answer = httpx.post(f"{served.url}/api/studio/v1/studios", json=body)
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, ["name"])
+
+
 @pytest.mark.parametrize("text", [HALF, NUL])
 def test_what_a_player_says(served: Server, text: bytes) -> None:
     player = PlayerClient(served.url, deposit=0)

@@ -13,8 +13,9 @@ MAX_AMOUNT = 2**53 - 1
 SCOPE = "olp-report-api"
 CLIENT_CREDENTIALS = "client_credentials"
 
-# Surrogates are no characters: half of a pair can be written in JSON, and in no database and no UTF-8.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Surrogates are no characters: half of a pair can be written in JSON, and in no database and no UTF-8. Separators of
+# lines begin one in a mail, and overrides of the direction make a name read as another one.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -23,6 +24,13 @@ def printable(value: str) -> str:
     if _UNPRINTABLE.search(value):
         raise ValueError("must not contain control characters")
     return value
+
+
+def _visible(value: str) -> str:
+    """A name of which something is seen: there are characters without a width. Raises ValueError."""
+    if not any(character.isprintable() and not character.isspace() for character in value):
+        raise ValueError("must not be invisible")
+    return printable(value)
 
 
 def _iso_date(value: object) -> object:
@@ -51,7 +59,7 @@ Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 Reason = Annotated[
     str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(printable)
 ]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_visible)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(printable)]
 LogInName = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(printable)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
