@@ -479,6 +479,19 @@ def test_pages_ask_nobody_else_for_anything_and_hold_no_script(house: House) -> 
 # --- practice and the bot --------------------------------------------------------------------------------------------
 
 
+def test_who_asks_for_practice_again_and_again_takes_it_from_nobody(house: House) -> None:
+    """Without a token anybody can ask, as often as they like."""
+    tables = 200
+    with house.http() as http:
+        answer = http.post("/practice?level=easy")
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        with house.at(answer.headers["location"], cookie) as played:
+            played.until(phase="playing", turn="you")
+            assert {http.post("/practice?level=easy").status_code for _ in range(tables + 1)} == {303}
+            played.move()
+            played.until(turn="you")
+
+
 def test_practice_is_a_match_against_the_bot_that_nobody_hears_of(house: House) -> None:
     with house.http() as http:
         answer = http.post("/practice?level=easy")

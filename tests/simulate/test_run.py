@@ -206,6 +206,14 @@ def test_what_does_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--players" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "http://[::1", "http://127.0.0.1:99999"])
+def test_where_no_server_is_nothing_begins(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(Plan(url=url)) == command.INCOMPLETE
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"No server is ready at {url}." in said
+    assert "games" not in said
+
+
 @pytest.mark.parametrize(
     ("status", "body", "later"),
     [

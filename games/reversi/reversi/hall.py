@@ -210,9 +210,17 @@ class Hall:
     # --- practice ----------------------------------------------------------------------------------------------------
 
     def practise(self, level: Level) -> tuple[Match, Seat] | None:
-        """A practice match and the person's seat in it; None when there are too many. It is in memory only."""
-        if sum(match.level is not None for match in self._matches.values()) >= PRACTICE_TABLES:
-            return None
+        """A practice match and the person's seat in it; None when there are too many. It is in memory only.
+
+        A table that nobody is at makes room, the oldest first: who asks for hundreds and plays at none takes them from
+        nobody.
+        """
+        tables = [match for match in self._matches.values() if match.level is not None]
+        if len(tables) >= PRACTICE_TABLES:
+            left = next((each for each in tables if not self._is_watched(each)), None)
+            if left is None:
+                return None
+            del self._matches[left.match_id]
         match = Match.practice(secrets.token_hex(12), level, self._now(), self._pace)
         self._matches[match.match_id] = match
         return match, SEATS[1 - match.bot_seat]
@@ -246,6 +254,9 @@ class Hall:
         for seat in SEATS:
             for window in self._windows.get((match.match_id, seat), ()):
                 window.changed.set()
+
+    def _is_watched(self, match: Match) -> bool:
+        return any((match.match_id, seat) in self._windows for seat in SEATS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from oklp.contract import DeveloperConfig, GameSettings
+from oklp.processes import ProcessError
 from oklp.sdk import AsyncWebhookVerifier
 from oklp.simulate.accounts import Accounts, Audit
 from oklp.simulate.games import Board, GameClient, Receiver
@@ -24,7 +25,7 @@ from oklp.simulate.plan import KINDS_OF_GAMES, World
 from oklp.simulate.play import BRIEF_SECONDS, Difference, Pace, Play, Played, Stage
 from oklp.simulate.players import PASSWORD, Listener, listeners, population
 from oklp.simulate.script import Game
-from oklp.simulate.server import Server
+from oklp.simulate.server import Server, is_ready
 from oklp.simulate.weather import Weather
 from oklp.simulate.wire import OPERATOR, STUDIO, Gate, Latencies, Wire
 
@@ -114,6 +115,8 @@ async def run(plan: Plan, folder: Path, progress: Progress, stop: Stop | None = 
             server = Server(folder, database_url, plan.workers, plan.webhook_timeout_seconds, gate)
             stack.push_async_callback(server.close)
             await server.start()
+        elif not await is_ready(plan.url):
+            raise ProcessError(f"No server is ready at {plan.url}.")
         else:
             gate.open()
         wire = Wire(server.url if server is not None else plan.url.rstrip("/"), gate)

@@ -17,6 +17,7 @@ from oklp.simulate.wire import Gate
 START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.03
+READY_SECONDS: Final = 5.0
 
 
 class Server:
@@ -61,13 +62,12 @@ class Server:
         command = oklp_command(*arguments)
         self._child = await start("server", command, self.log, self.environment, append=True)
         until = time.monotonic() + START_SECONDS
-        async with aiohttp.ClientSession() as http:
-            while not await _ready(http, f"{self.url}/readyz"):
-                self.check_alive()
-                if time.monotonic() > until:
-                    last = self._child.last_lines()
-                    raise ProcessError(f"The server is not ready after {START_SECONDS:.0f} s.", last)
-                await asyncio.sleep(POLL_SECONDS)
+        while not await is_ready(self.url):
+            self.check_alive()
+            if time.monotonic() > until:
+                last = self._child.last_lines()
+                raise ProcessError(f"The server is not ready after {START_SECONDS:.0f} s.", last)
+            await asyncio.sleep(POLL_SECONDS)
         self.gate.open()
 
     def check_alive(self) -> None:
@@ -111,9 +111,11 @@ class Server:
             return status, {"clean": False, "faults": [text[-1_000:]]}
 
 
-async def _ready(http: aiohttp.ClientSession, url: str) -> bool:
+async def is_ready(url: str) -> bool:
+    """Whether the server at that address takes requests."""
+    timeout = aiohttp.ClientTimeout(total=READY_SECONDS)
     try:
-        async with http.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url.rstrip('/')}/readyz") as answer:
             return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return False
