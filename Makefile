@@ -32,8 +32,10 @@ check: setup-dev ## lint, formatting, types, import rules, documentation
 bench: setup-dev ## measure each database beside its own limit; writes bench/results/
 	.venv/bin/python -m bench $(ARGS)
 
-soak: setup-dev ## the long runs: kill -9 under load a hundred times, 100,000 simulated matches
+soak: setup-dev ## the long runs: kill -9 under load a hundred times, 100,000 simulated matches, properties by the thousand
 	.venv/bin/python -m pytest -m soak --timeout 21600 $(ARGS)
+	OKLP_TEST_EXAMPLES_TIMES=50 .venv/bin/python -m pytest --timeout 21600 tests/domain tests/games/test_reversi_rules.py \
+		tests/games/test_tile_rush.py tests/services/test_books.py tests/simulate/test_plan.py tests/storage/test_faults.py
 
 docs: setup-dev ## write the generated pages of docs/ again
 	.venv/bin/python scripts/gen_docs.py

@@ -17,6 +17,7 @@ from oklp.domain import ledger, payouts
 from oklp.domain.payouts import Payout, apportion, entry_pot, pay_out
 from oklp.domain.results import Ranking, RosterTeam, TeamStanding, rank_reported
 from oklp.errors import InvariantBroken
+from tests.examples import examples
 
 properties = settings(deadline=None)
 
@@ -182,7 +183,7 @@ def literal_payout(terms: Terms, ranking: Ranking) -> Payout:
     return Payout(pot, fee - studio_fee, studio_fee, prizes, False)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(150))
 @given(terms_of(st.integers(0, 400)), rankings())
 def test_a_payout_is_what_the_rules_read_literally_give(terms: Terms, ranking: Ranking) -> None:
     assert pay_out(*terms, ranking) == literal_payout(terms, ranking)

@@ -30,6 +30,7 @@ from games.reversi.reversi.rules import (
 from games.reversi.reversi.search import LEVELS, Level, choose
 from oklp.contract import FinishRequest
 from oklp.sdk import MatchInfo, Participant, TeamRef
+from tests.examples import examples
 
 MATCH_ID = "600f369851f450dd3ecb0035"
 OTHER_MATCH_ID = "600f369851f450dd3ecb0039"
@@ -83,6 +84,7 @@ def walk(position: Position, square: int) -> set[int]:
     return found
 
 
+@settings(max_examples=examples(25))
 @given(chances)
 def test_moves_are_those_that_enclose_a_line(chance: random.Random) -> None:
     for position in playout(chance):
@@ -154,7 +156,7 @@ def test_only_squares_have_names(name: str) -> None:
 # --- the bot's choices -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(8))
 @given(chances, st.sampled_from(LEVELS), st.integers(0, 60))
 def test_a_bot_plays_legal_moves(chance: random.Random, level: Level, after: int) -> None:
     *_, position = playout(chance, after)
@@ -173,7 +175,7 @@ def best_margin(position: Position, seat: Seat) -> int:
     return max(margins) if position.turn == seat else min(margins)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(8))
 @given(chances)
 def test_near_the_end_the_bot_plays_perfectly(chance: random.Random) -> None:
     late = [position for position in playout(chance) if sum(position.counts) >= 58 and position.turn is not None]

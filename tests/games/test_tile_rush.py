@@ -28,6 +28,7 @@ from games.tile_rush.tile_rush.runs import (
 from games.tile_rush.tile_rush.server import PAGES
 from oklp.sdk import MatchRandom
 from oklp.sdk.randomness import JAVASCRIPT
+from tests.examples import examples
 from tests.games.tile_rush_logs import DURATION_MS, TILES, board_of, some_taps
 from tests.sdk.browser import open_page
 from tests.sdk.stand_in import MATCH_ID, USER
@@ -227,7 +228,7 @@ def test_python_and_javascript_agree_on_any_log() -> None:
     ]
     with open_page({"rules.js": RULES_JS, "oklp-random.js": JAVASCRIPT}) as page:
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=examples(20), deadline=None)
         @given(st.lists(st.tuples(seeds, taps, st.integers(0, 150), st.booleans()), min_size=1, max_size=6))
         def agree(drawn: list[tuple[int, list[list[int]], int, bool]]) -> None:
             logs: list[dict[str, Any]] = [*swept]

@@ -18,6 +18,7 @@ from oklp.services import books, housekeeping
 from oklp.storage import books as store
 from oklp.storage.book_checks import CHECKS
 from oklp.storage.tx import Tx
+from tests.examples import examples
 from tests.services.tampering import SQLITE_TAMPERINGS, TAMPERINGS, busy_day
 from tests.services.world import XTS, World, sync_result
 
@@ -227,7 +228,7 @@ def test_no_single_value_can_be_changed_or_removed_unnoticed(world: World) -> No
 
     with tampering(world) as tamperer:
 
-        @settings(max_examples=100)
+        @settings(max_examples=examples(30 if world.db.postgres else 100))
         @given(st.data())
         def check(data: st.DataObject) -> None:
             statement = change(data)

@@ -13,6 +13,7 @@ from oklp.simulate.model import Model, foretell
 from oklp.simulate.money import Standing, divide, rank
 from oklp.simulate.plan import KINDS_OF_GAMES, World
 from oklp.simulate.script import PUT_FAULTS
+from tests.examples import examples
 
 SHARE_BPS = 5_000
 
@@ -106,7 +107,7 @@ def ended(draw: st.DrawFn) -> tuple[int, int, list[int], list[Standing]]:
     return draw(st.integers(0, 1_000_000)), draw(st.integers(0, 4_000)), sorted(shares, reverse=True), standings
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(ended())
 def test_both_divide_a_pot_alike(case: tuple[int, int, list[int], list[Standing]]) -> None:
     fee, fee_bps, shares, standings = case
@@ -123,7 +124,7 @@ def test_both_divide_a_pot_alike(case: tuple[int, int, list[int], list[Standing]
         assert (payout.platform_fee, payout.studio_fee) == (divided.takings.platform, divided.takings.studio)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.lists(st.none() | st.integers(0, 5) | st.integers(0, 2**53 - 1), min_size=3, max_size=3), min_size=2),
     st.booleans(),

@@ -27,6 +27,7 @@ from oklp.storage.engine import Database, Tx
 from oklp.storage.lanes import Job, Lane
 from scripts.postgres import Cluster, find_programs
 from scripts.postgres import database_url as cluster_url
+from tests.examples import examples
 from tests.storage.rig import LONG_SECONDS, NOW, Gate, Watcher, add, names, outcome, stored, submit
 from tests.storage.wire import Fault, Wire
 
@@ -437,7 +438,7 @@ def run_all(fake: FakeDatabase, kinds: list[tuple[str, bool]]) -> list[Any]:
 )
 @example(kinds=[("work", False)] * 3, faults=[None] * 11 + ["lost-after"])
 @example(kinds=[("work", True)] * 3, faults=[None] * 5 + ["lost-after"])
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 def test_whatever_fails_nothing_is_done_twice_and_answers_are_true(
     kinds: list[tuple[str, bool]], faults: list[str | None]
 ) -> None:

@@ -25,6 +25,8 @@ from tests.web.test_pages import browser, tokens
 from tests.web.test_studio_pages import OPEN_TO_ALL as OPEN_TO_STUDIOS
 from tests.web.test_studio_pages import hidden
 
+BACKENDS = ("sqlite",)
+
 API = {PLAYER.kind: "player", STUDIO.kind: "studio", OPERATOR.kind: "operator"}
 OPEN_TO_ALL = {
     *OPEN_TO_PLAYERS,

@@ -100,9 +100,9 @@ def test_a_server_that_cannot_start_ends_with_an_error(tmp_path: Path, workers: 
     )
     (tmp_path / "main.py").write_text(
         "import sys, broken\n"
-        "from oklp import serving\n"
-        "from oklp.settings import Settings\n"
-        "if __name__ == '__main__':\n"
+        "if __name__ == '__main__':\n"  # which its workers are not: they would load all of it too
+        "    from oklp import serving\n"
+        "    from oklp.settings import Settings\n"
         "    sockets = serving.bind('127.0.0.1', 0)\n"
         "    serving.listen(sockets)\n"
         f"    app = broken.app if {workers} == 1 else 'broken:app'\n"
