@@ -36,6 +36,7 @@ from oklp.storage.presence import Presence, announce
 from oklp.web import (
     account_api,
     calls,
+    console_api,
     factor_api,
     game_api,
     listeners,
@@ -92,7 +93,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     )
     app.state.settings = settings
     app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes(), *page_routes])
-    for module in (game_api, player_api, studio_api, listeners, calls, operator_api):
+    for module in (game_api, player_api, studio_api, listeners, calls, operator_api, console_api):
         app.include_router(module.router)
     for name in KINDS:
         for shared in (account_api, factor_api):

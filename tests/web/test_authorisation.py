@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -402,6 +403,15 @@ def _suspension(world: World) -> Call:
     return Call({"user_id": PlayerClient(world.served.url, deposit=0).user_id}, {"action": "suspend", **REASON})
 
 
+def _verified_before(world: World) -> Call:
+    """One verification at a time: the one that was begun last is over."""
+    until = time.monotonic() + 20
+    while world.operator.get("/books/verification").json().get("state") == "running":
+        assert time.monotonic() < until, "the books are being verified for too long"
+        time.sleep(0.01)
+    return Call()
+
+
 def _settlement(world: World) -> Call:
     match_id = world.live()
     return Call({"match_id": match_id}, world.settlement(match_id))
@@ -617,6 +627,14 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_ANY_MATCH}/refused-results"): operators(200, _of_match(World.open_match)),
     ("POST", f"{_ANY_MATCH}/settle"): operators(200, _settlement, roles=(FINANCE, ADMIN)),
     ("POST", f"{_ANY_MATCH}/abort"): operators(200, _of_match(World.open_match, REASON), roles=(FINANCE, ADMIN)),
+    ("GET", f"{_OPERATOR}/overview"): operators(200),
+    ("GET", f"{_OPERATOR}/search"): operators(200, lambda _: Call(params={"query": "m"})),
+    ("GET", f"{_OPERATOR}/ledger/postings"): operators(200, lambda _: Call(params={"account": "house:fees"})),
+    ("POST", f"{_OPERATOR}/books/verification"): operators(202, _verified_before, roles=(FINANCE, ADMIN)),
+    ("GET", f"{_OPERATOR}/books/verification"): operators(200),
+    ("POST", f"{_OPERATOR}/deliveries/{{delivery_id}}/resend"): operators(
+        200, lambda world: Call({"delivery_id": world.delivery()}, REASON), roles=(SUPPORT, ADMIN)
+    ),
     ("GET", f"{_OPERATOR}/proposals"): operators(200),
     ("GET", f"{_OPERATOR}/proposals/{{proposal_id}}"): operators(
         200, lambda world: Call({"proposal_id": world.shown_proposal})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -484,6 +485,28 @@ def test_health_and_books(table: Table) -> None:
     table.report(live, table.one)
     [after] = must(table.served.operator.get("/books"))["totals"]
     assert (after["escrow"], after["platform_fees"]) == (totals["escrow"] - 1_000, totals["platform_fees"] + 50)
+
+
+def test_what_the_console_shows_programs_are_told_as_well(table: Table) -> None:
+    operator = table.served.operator
+    match_id = table.live()
+    overview = must(operator.get("/overview"))
+    assert overview["live"] >= 1
+    assert sum(each["amount"] for each in overview["escrow"] if each["currency"] == "XTS") >= 1_000
+    assert (len(overview["hours"]), overview["hours"][-1]["made"] >= 1) == (24, True)
+    found = must(operator.get("/search", params={"query": table.one.username}))["found"]
+    assert {"kind": "player", "id": table.one.user_id, "name": table.one.username} in found
+    path = f"/ledger/postings?account=player:{table.one.user_id}&limit=1"
+    page = must(operator.get(path))
+    assert [(each["amount"], each["set_id"].split(":")[1]) for each in page["postings"]] == [(-500, match_id)]
+    rest = must(operator.get(f"{path}&cursor={page['next_cursor']}"))
+    assert [each["amount"] for each in rest["postings"]] == [10_000]
+    begun = must(operator.post("/books/verification"), 202)
+    until = time.monotonic() + 20
+    while (run := must(operator.get("/books/verification")))["state"] == "running":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert (run["run_id"], run["state"], run["books"]["clean"]) == (begun["run_id"], "done", True)
 
 
 def test_an_operator_is_made_once(served: Server) -> None:

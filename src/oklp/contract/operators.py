@@ -256,6 +256,70 @@ class MailPage(Wire):
     next_cursor: str | None = None
 
 
+class BooksVerification(Wire):
+    """A run of the verification. `lost`: its server has ended. How far it is, the server knows that does it."""
+
+    run_id: str
+    state: Literal["running", "done", "lost"]
+    begun_by: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    checks_made: int | None = None
+    checks: int | None = None
+    books: Books | None = None
+
+
+class PostingPage(Wire):
+    postings: list[LedgerPosting]
+    next_cursor: str | None = None
+
+
+class FoundThing(Wire):
+    kind: Literal["match", "player", "game", "delivery", "account"]
+    id: str
+    name: str
+
+
+class FoundThings(Wire):
+    found: list[FoundThing]
+
+
+class HourOfMatches(Wire):
+    """How the matches that were made in an hour, from `at` on, stand now."""
+
+    at: datetime
+    made: int
+    aborted: int
+
+
+class RefusedOfMatch(RefusedResult):
+    match_id: str
+
+
+class EscrowTotal(Wire):
+    """Minor units of the entry fees of matches that are not over."""
+
+    currency: str
+    amount: int
+
+
+class OperatorOverview(Wire):
+    """What goes on: the newest of each list, at the most six."""
+
+    pending: int
+    starting: int
+    live: int
+    escrow: list[EscrowTotal]
+    deliveries_waiting: int
+    deliveries_failed: int
+    matches_overdue: int
+    hours: list[HourOfMatches]
+    oldest_live: list[Match]
+    failed_deliveries: list[Delivery]
+    refused_results: list[RefusedOfMatch]
+    games_in_review: list[OperatorGame]
+
+
 class Health(Wire):
     database: str
     schema_current: bool
