@@ -19,9 +19,9 @@ from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
 
-from oklp.services.amounts import PLAY_MONEY, money, plain_money, unit
+from oklp.services.amounts import money, plain_money, unit
 
-__all__ = ["PLAY_MONEY", "money", "plain_money"]
+__all__ = ["money", "plain_money"]  # with the other words of a page
 
 SOURCE = "en"
 LANGUAGES = {"en": "English", "de": "Deutsch"}
