@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from oklp.check.launch import Page, Visitor, excerpt, is_blank, leaks
 from oklp.check.platform import Platform, locked
 from oklp.check.proxy import Proxy
+from oklp.check.studio import _is_up
 from oklp.check.wire import CheckError, Issuer
 from oklp.errors import Unauthenticated
 from oklp.processes import ProcessError, words
@@ -111,6 +113,30 @@ def test_a_page_that_comes_in_drops_is_not_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr("oklp.check.launch.PAGE_SECONDS", 0.05)
     page = visited(lambda request: httpx.Response(200, stream=Endless(b".", 0.01)))
     assert (page.status, "no whole answer" in page.error) == (None, True)
+
+
+def test_a_server_that_answers_in_drops_is_ready_or_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status is enough; without one for a while it is not ready."""
+    monkeypatch.setattr("oklp.check.studio.LOOK_SECONDS", 0.2)
+
+    async def ready(beginning: bytes) -> bool:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(beginning)
+            with suppress(OSError):
+                while True:
+                    writer.write(b".")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            return await _is_up(f"http://127.0.0.1:{port}/", "", 0)
+        finally:
+            server.close()
+
+    assert asyncio.run(ready(b"HTTP/1.1 200 OK\r\n\r\n"))
+    assert not asyncio.run(ready(b"HTTP/1.1 200 OK\r\nx: "))
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,5 @@ def test_deliveries_are_listed_shown_and_sent_again(served: Server, receivers: R
         assert words_shown in shown
     assert "authorization" not in shown.lower()
     assert "no such delivery" in refusal(env, "deliveries", "show", "0" * 8 + "-0000-0000-0000-" + "0" * 12)
+    # An id is one part of an address, whatever is in it, and leads to no other page.
+    assert "Not Found" in refusal(env, "deliveries", "show", "../me")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from oklp import contract
 from oklp.tools.login import ToolError
-from oklp.tools.studio import connected
+from oklp.tools.studio import connected, segment
 
 
 def read(file: Path, build: str = "") -> dict[str, Any]:
@@ -28,5 +27,5 @@ def read(file: Path, build: str = "") -> dict[str, Any]:
 async def submit(url: str, game_id: str, report: dict[str, Any]) -> contract.ConformanceSummary:
     """Raises ToolError, with the platform's words when it refuses."""
     async with connected(url) as studio:
-        path = f"/games/{quote(game_id, safe='')}/conformance-reports"
+        path = f"/games/{segment(game_id)}/conformance-reports"
         return await studio.call("POST", path, contract.ConformanceSummary, report)

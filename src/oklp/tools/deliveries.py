@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from oklp import contract
 from oklp.tools.login import ToolError
-from oklp.tools.studio import StudioMember
+from oklp.tools.studio import StudioMember, segment
 
 POLL_SECONDS: Final = 0.1
 PAGE: Final = 100
@@ -35,7 +35,7 @@ async def newest(studio: StudioMember, game_id: str, chosen: Filter, limit: int)
         params: dict[str, Any] = {**given, "limit": min(limit - len(found), PAGE)}
         if cursor is not None:
             params["cursor"] = cursor
-        page = await studio.call("GET", f"/games/{game_id}/deliveries", contract.DeliveryPage, params=params)
+        page = await studio.call("GET", f"/games/{segment(game_id)}/deliveries", contract.DeliveryPage, params=params)
         found += page.deliveries
         cursor = page.next_cursor
         if cursor is None:
@@ -44,12 +44,12 @@ async def newest(studio: StudioMember, game_id: str, chosen: Filter, limit: int)
 
 
 async def detail(studio: StudioMember, delivery_id: str) -> contract.DeliveryDetail:
-    return await studio.call("GET", f"/deliveries/{delivery_id}", contract.DeliveryDetail)
+    return await studio.call("GET", f"/deliveries/{segment(delivery_id)}", contract.DeliveryDetail)
 
 
 async def resend(studio: StudioMember, delivery_id: str) -> contract.Delivery:
     """Once more; that never changes a match."""
-    return await studio.call("POST", f"/deliveries/{delivery_id}/resend", contract.Delivery)
+    return await studio.call("POST", f"/deliveries/{segment(delivery_id)}/resend", contract.Delivery)
 
 
 async def outcome(studio: StudioMember, delivery_id: str, seconds: float) -> contract.DeliveryDetail:
@@ -87,4 +87,4 @@ def test_event(event: str, overrides: Sequence[str]) -> contract.TestEvent:
 async def trigger(studio: StudioMember, game_id: str, event: contract.TestEvent) -> contract.Delivery:
     """Have the platform send it. It is about a match that does not exist, and moves nothing."""
     body = event.model_dump(exclude_none=True)
-    return await studio.call("POST", f"/games/{game_id}/test-event", contract.Delivery, body)
+    return await studio.call("POST", f"/games/{segment(game_id)}/test-event", contract.Delivery, body)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from oklp import contract
-from oklp.tools.studio import StudioMember, connected, the_game
+from oklp.tools.studio import StudioMember, connected, segment, the_game
 
 
 async def inject(url: str, game: str, fault: contract.NewFault) -> contract.Fault:
@@ -26,9 +24,9 @@ async def clear(url: str, game: str, fault_id: str | None) -> None:
     async with connected(url) as studio:
         path = await _path(studio, game)
         if fault_id is not None:
-            path += f"/{quote(fault_id, safe='')}"
+            path += f"/{segment(fault_id)}"
         studio.check(await studio.send("DELETE", path))
 
 
 async def _path(studio: StudioMember, game: str) -> str:
-    return f"/games/{quote(await the_game(studio, game), safe='')}/faults"
+    return f"/games/{segment(await the_game(studio, game))}/faults"

@@ -22,7 +22,7 @@ from oklp import contract
 from oklp.tools.events import ServerEvent
 from oklp.tools.login import ToolError
 from oklp.tools.streams import NOT_UNDERSTOOD, follow
-from oklp.tools.studio import StudioMember
+from oklp.tools.studio import StudioMember, segment
 
 FORWARDS_AT_ONCE: Final = 64
 READ_LIMIT_BYTES: Final = 64 * 1024
@@ -112,7 +112,7 @@ class Listener:
         self._options = options
         self._screen = screen
         self._id = str(uuid.uuid4())
-        self._path = f"/games/{options.game_id}/listen"
+        self._path = f"/games/{segment(options.game_id)}/listen"
         self._target = options.forward_to
         self._known: dict[tuple[str, int, int, bool], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -14,13 +14,13 @@ from oklp import contract
 from oklp.tools.login import ToolError
 from oklp.tools.screen import duration, show, status_text
 from oklp.tools.streams import NOT_UNDERSTOOD, Notice, follow
-from oklp.tools.studio import StudioMember
+from oklp.tools.studio import StudioMember, segment
 
 
 async def last(studio: StudioMember, game_id: str, lines: int, failed: bool) -> list[contract.ApiCall]:
     """So many of the newest, the oldest of them first."""
     params = {"limit": lines, "failed": str(failed).lower()}
-    page = await studio.call("GET", f"/games/{game_id}/calls", contract.ApiCallPage, params=params)
+    page = await studio.call("GET", f"/games/{segment(game_id)}/calls", contract.ApiCallPage, params=params)
     return page.calls[::-1]
 
 
@@ -32,7 +32,7 @@ async def tail(
     def params(again: bool) -> Mapping[str, Any]:
         return {"lines": 0 if again else lines}
 
-    events = follow(studio, f"/games/{game_id}/calls/events", params, notice)
+    events = follow(studio, f"/games/{segment(game_id)}/calls/events", params, notice)
     async with aclosing(events):
         async for event in events:
             if event.event == "call":

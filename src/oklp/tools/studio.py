@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -57,6 +57,11 @@ async def connected(url: str = "") -> AsyncIterator[StudioMember]:
     """As whoever is logged in (see `login.known`). Raises ToolError when nobody is."""
     async with at(login.known(url)) as studio:
         yield studio
+
+
+def segment(given: str) -> str:
+    """An id as a person types it, as one part of a path: `../me` is then no other page, but an id that there is not."""
+    return quote(given, safe="")
 
 
 async def the_game(studio: StudioMember, game_id: str = "") -> str:
