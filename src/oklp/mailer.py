@@ -120,7 +120,7 @@ def message_of(mail: Mail, sender: str) -> EmailMessage:
         message["To"] = Address(addr_spec=mail.recipient)
     except (MessageError, ValueError, IndexError) as error:
         raise NotSent(f"not an address that mail can be sent to: {_in_a_line(error)}", permanent=True) from None
-    message["Subject"] = mail.subject
+    message["Subject"] = _in_a_line(mail.subject)  # there are names of strangers in it
     message["Date"] = format_datetime(datetime.fromtimestamp(mail.at / 1000, UTC))
     message["Message-ID"] = f"<{mail.mail_id}@{address.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday should answer

@@ -104,12 +104,18 @@ class Postman:
             mail = Mail(letter.mail_id, letter.recipient, letter.subject, letter.text, now, letter.unsubscribe)
             await self._mailer.send(mail)
         except NotSent as failure:
-            given_up = await self._db.write(
-                mails.not_sent, self._settings, letter, failure.reason, failure.permanent, self._clock()
-            )
-            count_mail("failed" if given_up else "retried")
-            log.warning("mail_not_sent", mail=letter.mail_id, error=failure.reason, given_up=given_up)
+            await self._record(letter, failure)
+            return
+        except Exception as error:  # or it would be tried for ever, and never told of
+            log.exception("mail_unforeseen", mail=letter.mail_id)
+            await self._record(letter, NotSent(f"unforeseen: {type(error).__name__}", permanent=False))
             return
         await self._db.write(mails.sent, self._settings, letter, self._clock())
         count_mail("sent")
         log.info("mail_sent", mail=letter.mail_id, attempt=letter.attempt)
+
+    async def _record(self, letter: Letter, failure: NotSent) -> None:
+        args = (failure.reason, failure.permanent, self._clock())
+        given_up = await self._db.write(mails.not_sent, self._settings, letter, *args)
+        count_mail("failed" if given_up else "retried")
+        log.warning("mail_not_sent", mail=letter.mail_id, error=failure.reason, given_up=given_up)

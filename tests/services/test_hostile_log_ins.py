@@ -8,13 +8,14 @@ import pytest
 
 from oklp import contract
 from oklp.errors import InvalidRequest, TooManyRequests, Unauthenticated
+from oklp.mailer import Mail
 from oklp.services import accounts, auth, factors, studios
 from oklp.signing import hash_token
 from oklp.storage import factors as factor_store
 from tests.services.test_accounts import HERE, House
 from tests.services.test_factors import Desk
 from tests.services.test_races import Arena, kinds
-from tests.services.world import DAY, MINUTE, World, refused
+from tests.services.world import DAY, MINUTE, SECOND, World, refused
 
 
 @pytest.fixture
@@ -279,3 +280,23 @@ def test_a_session_that_is_renewed_has_its_new_token_alone(desk: Desk) -> None:
     assert [desk.is_in(each) for each in ("old", "new")] == [False, True]
     with pytest.raises(Unauthenticated):
         desk.run(auth.renew_session, hash_token("old"), hash_token("newer"))
+
+
+# --- mails -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mail_that_cannot_even_be_written_is_given_up_in_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was once tried every two minutes for ever, and nobody was told."""
+
+    async def send(_mail: Mail) -> None:
+        raise ValueError("Header values may not contain linefeed")
+
+    monkeypatch.setattr(house.box, "send", send)
+    house.sign_up("ada", "ada@example.org")
+    house.deliver()
+    [mail] = house.mails()
+    assert (mail.state, mail.attempts, mail.last_error) == ("waiting", 1, "unforeseen: ValueError")
+    house.world.now += house.settings.email_verification_seconds * SECOND
+    house.deliver()
+    [mail] = house.mails()
+    assert mail.state == "failed"
