@@ -116,7 +116,8 @@ class Settings(BaseSettings):
         default=100_000,
         ge=0,
         description="Minor units, of whichever currency: to settle or call off a match with more than this in escrow, "
-        "or to decide on more held winnings, takes two operators. 0: one is always enough.",
+        "or to decide on more held winnings, takes two operators. 0: one is always enough, as it is in the sandbox "
+        "unless this is set.",
     )
     approval_seconds: Seconds = Field(
         default=24 * 3600, description="How long what one operator proposed waits for a second one."
@@ -190,6 +191,8 @@ class Settings(BaseSettings):
             self.currency = "XTS"
             self.payment_provider = "sandbox"
             self.operator_second_factor = bool(self.operator_second_factor)
+            if "approval_above" not in self.model_fields_set:
+                self.approval_above = 0
         elif self.payment_provider == "sandbox":
             raise ValueError("OKLP_PAYMENT_PROVIDER: `sandbox` makes money from nothing, and OKLP_SANDBOX is off")
         elif self.operator_second_factor is False:

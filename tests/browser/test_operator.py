@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
+    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox", OKLP_APPROVAL_ABOVE="100000") as running:
         running.cli("operator", "create", "--username", "olga", "--password", PASSWORD)
         yield running
 

@@ -41,7 +41,12 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(f"served-{request.param}")
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else ""
     url = fresh_database(request.param, folder, server)
-    with serving(url, folder, OKLP_WEBHOOK_TIMEOUT_SECONDS=str(SECONDS), OKLP_MINIMUM_AGE_YEARS="18") as running:
+    settings = {
+        "OKLP_WEBHOOK_TIMEOUT_SECONDS": str(SECONDS),
+        "OKLP_MINIMUM_AGE_YEARS": "18",
+        "OKLP_APPROVAL_ABOVE": "100000",
+    }
+    with serving(url, folder, **settings) as running:
         yield running
 
 

@@ -45,7 +45,6 @@ class Server:
             "OKLP_DATABASE_URL": self.database_url,
             "OKLP_PUBLIC_URL": self.url,
             "OKLP_SANDBOX": "1",
-            "OKLP_APPROVAL_ABOVE": "0",
             "OKLP_LOG_LEVEL": "warning",
             "OKLP_WEBHOOK_TIMEOUT_SECONDS": str(self._timeout_seconds),
         }
