@@ -23,6 +23,8 @@ from tests.web.staff import await_delivery
 from tests.web.test_studio_api import fields, must
 from tests.webhooks.receivers import Receivers, Request
 
+BACKENDS = ("sqlite",)
+
 FEE = 500
 
 

@@ -12,6 +12,8 @@ from tests.web.listening import Listening, Proxy, await_true
 from tests.web.test_deliveries_tools import printed, shell
 from tests.webhooks.receivers import Receivers
 
+BACKENDS = ("sqlite",)
+
 
 def rows(listening: Listening) -> list[dict[str, Any]]:
     return [json.loads(line) for line in list(listening.lines)]
