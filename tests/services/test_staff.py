@@ -99,14 +99,16 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
     world.run(operators.settle, world.settings, finance, match.match_id, settlement, "p", world.now)
 
 
-def test_roles_are_given_by_admins_and_counted_at_once(world: World) -> None:
+def test_roles_are_given_by_admins_and_end_the_sessions_of_the_old(world: World) -> None:
     olga, sue = operator(world, "olga"), operator(world, "sue")
     log_in(world, sue, "a session")
     assert person(world, "a session").role == "support"
     with refused(RoleMissing):
         act(world, sue, sue, "change-role", "admin")
     assert act(world, olga, sue, "change-role", "finance").role == "finance"
-    assert person(world, "a session").role == "finance"
+    assert isinstance(person(world, "a session"), Unauthenticated)
+    log_in(world, sue, "a second")
+    assert person(world, "a second").role == "finance"
     with refused(WrongState):
         act(world, olga, sue, "change-role", "finance")
     with refused(NotFound):

@@ -72,11 +72,13 @@ def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
     assert decide(action="change-role", role="owner", **REASON).status_code == 422
     assert "Say why" in decide(action="change-role", role="finance", reason=" ").text
     assert decide(action="change-role", role="finance", **REASON).status_code == 303
+    assert sue.get("/me").status_code == 401  # the session was that of less
+    credentials = {"username": me["username"], "password": PASSWORD}
+    sue.headers["Authorization"] = f"Bearer {sue.post('/sessions', json=credentials).json()['token']}"
     assert sue.get("/me").json()["role"] == "finance"
     assert REASON["reason"] in admin.get(page).text
     assert decide(action="suspend", **REASON).status_code == 303
     assert sue.get("/me").status_code == 401
-    credentials = {"username": me["username"], "password": PASSWORD}
     assert sue.post("/sessions", json=credentials).status_code == 401
     assert decide(action="reinstate", **REASON).status_code == 303
     assert sue.post("/sessions", json=credentials).status_code == 201

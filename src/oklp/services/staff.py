@@ -144,8 +144,8 @@ def decide(
     if _is_admin(**before) and not _is_admin(**after) and not others:
         raise Conflict("The platform keeps at least one active admin.")
     players.update_person(tx, "operator", operator_id, **after)
-    if after["status"] == SUSPENDED:
-        players.delete_sessions_of(tx, operator_id)
+    # Whoever has taken hold of a session of little worth does not come into more with it.
+    players.delete_sessions_of(tx, operator_id)
     detail = {"username": found.username, "from": before, "to": after}
     _audit(tx, actor, f"operator.{request.action}", operator_id, request.reason, detail, now)
     return account(tx, operator_id)
