@@ -24,7 +24,7 @@ from oklp.storage import records as store
 from oklp.storage.engine import Tx, horizon
 from oklp.storage.tx import Row
 
-PAGE = 500
+PAGE = 25  # half a millisecond each, for which results that games report wait in the same lane
 BEST = 10
 RECENT = 40
 
