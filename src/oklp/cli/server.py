@@ -93,11 +93,11 @@ def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], w
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if workers > 1:  # each process counts for itself; /metrics must tell of all
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
-    observability.get_logger(__name__).info("listening", url=listens_at, public_url=settings.public_url)
     try:
         serving.listen(sockets)
     except OSError as error:  # somebody else had the same port, and was the first to listen
         fail(f"cannot listen on {listens_at}: {error.strerror}")
+    observability.get_logger(__name__).info("listening", url=listens_at, public_url=settings.public_url)
     app = serving.app_of(settings, presence) if workers == 1 else serving.WORKER
     return serving.run(app, settings, sockets, workers)
 
