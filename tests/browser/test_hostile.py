@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 from playwright.sync_api import Browser, Dialog
 
 from oklp.web import pages
@@ -17,8 +16,7 @@ from oklp.web.pages.visit import OPERATOR, PLAYER, STUDIO
 from tests.answering import answering
 from tests.authenticator import Authenticator
 from tests.browser.test_site import visitor
-from tests.browser.tile_rush import chromium
-from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match, serving
+from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
 from tests.web.staff import await_delivery
 from tests.web.test_authorisation import REPORT
 
@@ -41,19 +39,6 @@ NOT_SHOWN = {
     "join_code", "name_or_email", "username",  # compared, and never kept
     "participants[].id", "teams[].id",  # of a roster, or refused
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 # --- which texts there are -------------------------------------------------------------------------------------------

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pyotp
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_site import PHONE, visitor
-from tests.browser.tile_rush import chromium
-from tests.harness import PASSWORD, PlayerClient, Server, serving
+from tests.harness import PASSWORD, PlayerClient, Server
 from tests.web.test_account_api import NEW_PASSWORD, mail_to
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 def check(page: Page) -> None:

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_site import PHONE, _check, visitor
 from tests.browser.test_site import log_in as log_in_player
-from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 
 PRODUCTION = {"OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": "k" * 43}
@@ -22,12 +21,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("platform")
     with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox", OKLP_APPROVAL_ABOVE="100000") as running:
         running.cli("operator", "create", "--username", "olga", "--password", PASSWORD)
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
         yield running
 
 

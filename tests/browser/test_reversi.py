@@ -17,13 +17,11 @@ from playwright.sync_api import (
     Request,
     Response,
     expect,
-    sync_playwright,
 )
 
 from tests.games.reversi_house import GameServer
 from tests.games.test_reversi import bot
-from tests.harness import PlayerClient, Server, paid_match, serving
-from tests.sdk.browser import executable as chromium
+from tests.harness import PlayerClient, Server, paid_match
 
 FEE = 500
 PRIZE = 900
@@ -37,22 +35,6 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "reduced_motion": "reduce",
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root, as which tests often run in containers; the pages are ours.
-        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from oklp.web.pages.visit import PLAYER
-from tests.browser.tile_rush import GameServer, Person, chromium, person, playing
-from tests.harness import PASSWORD, PlayerClient, Server, serving
+from tests.browser.tile_rush import GameServer, Person, person, playing
+from tests.harness import PASSWORD, PlayerClient, Server
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -26,21 +26,8 @@ MOST_BYTES = 150_000
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def game(platform: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GameServer]:
     with playing(platform, tmp_path_factory.mktemp("game"), RUN_SECONDS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
         yield running
 
 

@@ -11,24 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.answering import answering
 from tests.browser.test_site import PHONE, _check, visitor
-from tests.browser.tile_rush import chromium
-from tests.harness import PASSWORD, Server, free_port, serving
+from tests.harness import PASSWORD, Server, free_port
 from tests.web.test_authorisation import REPORT
 
 SECRET_KEY = "a key that only this test knows, of some length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

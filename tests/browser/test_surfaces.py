@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -12,21 +10,7 @@ from tests.browser import test_site as players
 from tests.browser import test_studio as studios
 from tests.browser.test_operator import PRODUCTION, act
 from tests.browser.test_site import visitor
-from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, serving
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 def come_in(page: Page, platform: Server, kind: str) -> None:

@@ -11,29 +11,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.tile_rush import GameServer, Person, chromium, launch_url, live_match, person, playing
-from tests.harness import Server, serving
+from tests.browser.tile_rush import GameServer, Person, launch_url, live_match, person, playing
+from tests.harness import Server
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 RUN_SECONDS = 12
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("platform")
-    with serving(f"sqlite:///{folder / 'oklp.db'}", folder, "--sandbox") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def game(platform: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GameServer]:
     with playing(platform, tmp_path_factory.mktemp("game"), RUN_SECONDS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
         yield running
 
 
