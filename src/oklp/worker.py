@@ -41,7 +41,8 @@ HOUSEKEEPING_SECONDS = 60.0
 CALLS_SECONDS = 1.0
 # Between one page of the event log and the next: what is counted later leaves the lane to what cannot wait.
 RECORDS_PAUSE_SECONDS = 0.05
-RECORDS_REST = 3  # times as long as counting took, its wait for the lane included: what games ask goes first
+RECORDS_REST = 3  # times as long as counting took, its wait for the lane included: what games ask goes first …
+RECORDS_LONGEST_REST_SECONDS = 0.25  # … and counting goes on all the same
 RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 # Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
 CUT_SECONDS = 1.0
@@ -244,7 +245,8 @@ class Worker:
                 log.warning("records_not_kept", detail=refusal.detail)
             except Exception:
                 log.exception("records_not_kept")
-            await asyncio.sleep(max(RECORDS_PAUSE_SECONDS, RECORDS_REST * (now() - began)))
+            rest = max(RECORDS_PAUSE_SECONDS, RECORDS_REST * (now() - began))
+            await asyncio.sleep(min(rest, RECORDS_LONGEST_REST_SECONDS))
             if not more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):

@@ -10,6 +10,7 @@ from oklp import contract
 from oklp.errors import NotFound
 from oklp.services import housekeeping, ledger, notices, records
 from oklp.services.matches import Caller
+from oklp.storage import events
 from oklp.storage import records as store
 from oklp.storage.engine import Tx
 from tests.services.world import OK, World, refused, sync_result
@@ -28,6 +29,21 @@ def finish(world: World, game: str, who: Sequence[Caller], ranks: Sequence[int],
     world.now += 1_000
     world.report(game, sync_result(match, ranks, forfeits=forfeits))
     return match.match_id
+
+
+def test_a_little_at_a_time_and_more_when_it_is_late(world: World) -> None:
+    (ada,) = world.players(1, 100)
+    keep_all(world)
+    count = 2 * records.PAGE
+    for late, reads in ((0, 3), (records.LATE_MS + 1, 1)):
+        world.run(events.insert, [("wallet", None, ada.user_id, world.now)] * count)
+        world.players(1, 100)  # whose posting is later than these
+        world.await_horizon()
+        posting = world.posting._replace(now=world.now + late)
+        done = 1
+        while world.run(records.keep, posting):
+            done += 1
+        assert done == reads
 
 
 def test_wins_draws_losses_and_money_add_up(world: World) -> None:

@@ -157,3 +157,41 @@ def test_the_token_endpoint(served: Server) -> None:
             game.auth["token_url"], content=b"grant_type=client_credentials", headers={**form, "Authorization": basic}
         )
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), half
+
+
+@pytest.mark.parametrize(
+    ("cookie", "path"),
+    [
+        ("oklp_operator", "/operator/matches/%00"),
+        ("oklp_operator", "/operator/players/%00"),
+        ("oklp_operator", "/operator/games/%00"),
+        ("oklp_operator", "/operator/ledger?account=%00"),
+        ("oklp_operator", "/operator/ledger.csv?account=house%00"),
+        ("oklp_operator", "/operator/audit?subject=%00"),
+        ("oklp_operator", "/operator/search?q=%00"),
+        ("oklp_operator", "/operator/players?q=%00"),
+        ("oklp_studio", "/studio/games/%00"),
+        ("oklp_studio", "/studio/games/%00/live"),
+        ("oklp_studio", "/studio/games/%00/matches/%00"),
+        ("oklp_player", "/matches/%00"),
+        ("oklp_player", "/games/%00"),
+        ("oklp_player", "/players/%00"),
+        ("oklp_player", "/wallet?match=%00"),
+        ("oklp_player", "/matches/new?game=%00"),
+    ],
+)
+def test_addresses_of_pages(served: Server, cookie: str, path: str) -> None:
+    session = {
+        "oklp_operator": lambda: served.operator.headers,
+        "oklp_studio": lambda: served.studio.headers,
+        "oklp_player": lambda: PlayerClient(served.url, deposit=0).http.headers,
+    }[cookie]()["Authorization"].removeprefix("Bearer ")
+    answer = httpx.get(f"{served.url}{path}", cookies={cookie: session})
+    assert answer.status_code in (200, 404), answer.text
+
+
+def test_decisions_on_a_page(served: Server) -> None:
+    site = httpx.Client(base_url=served.url, cookies={"oklp_operator": served.operator.headers["Authorization"][7:]})
+    token = site.get("/operator/books").text.partition('name="csrf" value="')[2].partition('"')[0]
+    answer = site.post("/operator/approvals/%00", data={"csrf": token, "decision": "decline", "reason": "so"})
+    assert answer.status_code in (403, 404, 422), answer.text

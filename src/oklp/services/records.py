@@ -25,6 +25,9 @@ from oklp.storage.engine import Tx, horizon
 from oklp.storage.tx import Row
 
 PAGE = 25  # half a millisecond each, for which results that games report wait in the same lane
+# Who is this far behind reads more at once: what is late does not become later without end.
+LATE_MS = 10_000
+LATE_PAGE = 250
 BEST = 10
 RECENT = 40
 
@@ -42,16 +45,20 @@ def keep(tx: Tx, posting: Posting) -> bool:
     place = store.place(tx, lock=True)
     if place is None:
         return False
-    rows = events.since(tx, place, horizon(tx), PAGE)
+    below, limit = horizon(tx), PAGE
+    rows = events.news(tx, place, below, limit)
     if not rows:
         return False
+    if len(rows) == limit and posting.now - rows[0].at > LATE_MS:
+        limit = LATE_PAGE
+        rows = events.news(tx, place, below, limit)
     shown = match_store.get(tx, {row.match_id for row in rows if row.match_id is not None})
     finished = [match for match in shown.values() if match.status == rules.FINISHED]
     counted = store.kept(tx, (match.id for match in finished))
     _count(tx, [match for match in finished if match.id not in counted])
     notices.tell(tx, posting, rows, shown, store.of_matches(tx, [match.id for match in finished]))
     store.move(tx, (rows[-1].tx_number, rows[-1].seq))
-    return len(rows) == PAGE
+    return len(rows) == limit
 
 
 def _count(tx: Tx, finished: Iterable[Row]) -> None:

@@ -30,6 +30,13 @@ def since(tx: Tx, after: tuple[int, int], below: int, limit: int) -> Sequence[Ro
     return tx.rows(statement.order_by(e.c.tx_number, e.c.seq).limit(limit))
 
 
+def news(tx: Tx, after: tuple[int, int], below: int, limit: int) -> Sequence[Row]:
+    """As `since`, without what says only that players were told of something."""
+    later = sa.tuple_(e.c.tx_number, e.c.seq) > sa.tuple_(*map(sa.literal, after))
+    statement = sa.select(e).where(later, e.c.tx_number < below, e.c.kind != "notification")
+    return tx.rows(statement.order_by(e.c.tx_number, e.c.seq).limit(limit))
+
+
 def is_news(tx: Tx, after: tuple[int, int], below: int) -> bool:
     """Whether anything happened since, but that players were told of what had."""
     later = sa.tuple_(e.c.tx_number, e.c.seq) > sa.tuple_(*map(sa.literal, after))

@@ -203,6 +203,7 @@ def page(
     async def endpoint(request: Request) -> Response:
         visit = Visit.begin(request, realm)
         try:
+            visit.check_address()
             chosen = _preference(visit)
             if chosen is not None:
                 return visit.finish(chosen)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from oklp.errors import Forbidden, Unauthenticated
+from oklp.errors import Forbidden, NotFound, Unauthenticated
 from oklp.services import auth, live
 from oklp.services.auth import Person, SessionQuestion
 from oklp.services.matches import Caller
@@ -31,6 +31,8 @@ from oklp.web.pages import words
 
 STRANGER = "oklp_visit"
 NOTICES = "oklp_notices"
+# PostgreSQL keeps it in no text. Browsers send none, and show it as the other where they meet it.
+NUL, REPLACED = "\0", "\ufffd"
 LANGUAGE = "oklp_language"
 THEME = "oklp_theme"
 THEMES = ("auto", "light", "dark")
@@ -187,7 +189,13 @@ class Visit:
 
     def argument(self, name: str) -> str | None:
         """Of the query."""
-        return self.request.query_params.get(name)
+        given = self.request.query_params.get(name)
+        return given and given.replace(NUL, REPLACED)
+
+    def check_address(self) -> None:
+        """Raises NotFound for one that nothing can be at: no name and no id has this character in it."""
+        if NUL in self.request.scope["path"]:
+            raise NotFound("There is nothing here.")
 
     # --- forms ---
 
@@ -203,7 +211,8 @@ class Visit:
     async def read_form(self) -> None:
         """What was sent, and whether it is from a page of this visitor's. Raises Forbidden, MalformedRequest."""
         self.check_origin()
-        self.fields = form_fields(await self.request.body())
+        given_fields = form_fields(await self.request.body())
+        self.fields = {name: text.replace(NUL, REPLACED) for name, text in given_fields.items()}
         given = self.fields.pop(CSRF_FIELD, "")
         secret = self.session or self._stranger
         self.trusted = secret is not None and hmac.compare_digest(given.encode(), csrf_token(secret).encode())

@@ -44,6 +44,7 @@ def live_route(path: str, look: Look, realm: Realm = STUDIO) -> Route:
     async def endpoint(request: Request) -> Response:
         visit = Visit.begin(request, realm)
         try:
+            visit.check_address()
             visit.check_origin()
             await visit.recognise()
             if visit.person is None or visit.session is None:
