@@ -67,4 +67,6 @@ def reachable(tx: Tx, user_ids: Iterable[str]) -> dict[str, Row]:
 
 
 def sweep(tx: Tx, before: int) -> None:
-    tx.execute(n.delete().where(n.c.at < before))
+    # That winnings were released is read from what they are, not from an event of its own: the row is what says that it
+    # was told, and without it the next movement of money would tell it again.
+    tx.execute(n.delete().where(n.c.at < before, n.c.kind != "released"))
