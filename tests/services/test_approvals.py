@@ -5,15 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 
 from oklp import contract
 from oklp.errors import Forbidden, InvalidRequest, OklpError, RoleMissing, WrongState
 from oklp.services import approvals, operators, proposals
 from oklp.services.matches import Caller
 from oklp.services.staff import Operator
-from oklp.storage.engine import Database
+from oklp.storage import migrations, schema_proposals
+from oklp.storage.engine import Database, connectable
 from tests.services.test_staff import act, operator
 from tests.services.world import HOUR, World, check_books, refused
 
@@ -62,6 +66,11 @@ class Office:
         request = contract.ProposalDecision.model_validate({"decision": decision, "reason": "seen"})
         arguments = (self.world.settings, who, proposal.proposal_id, request, self.world.now)
         done: contract.Proposal = (node or self.world.db).run(approvals.decide, *arguments)
+        return done
+
+    def withdraw(self, who: Operator, proposal: contract.Proposal, node: Database | None = None) -> contract.Proposal:
+        arguments = (who, proposal.proposal_id, contract.OperatorReason(reason="a slip"), self.world.now)
+        done: contract.Proposal = (node or self.world.db).run(approvals.withdraw, *arguments)
         return done
 
     def waiting(self) -> list[str]:
@@ -143,6 +152,79 @@ def test_a_declined_proposal_does_nothing_and_makes_room(office: Office) -> None
     assert (office.status(), balance(office.world, office.one)) == ("aborted", 10_000)
 
 
+def test_who_proposed_it_can_withdraw_it_which_makes_room_and_does_nothing_else(office: Office) -> None:
+    world = office.world
+    slip = office.proposed(office.settle(office.fred))
+    for other in (office.fay, office.olga, office.sue):
+        with refused(Forbidden):
+            office.withdraw(other, slip)
+    for decision in ("approve", "decline"):
+        with refused(Forbidden):
+            office.decide(office.fred, slip, decision)
+    assert office.waiting() == [slip.proposal_id]
+    done = office.withdraw(office.fred, slip)
+    assert (done.state, done.decided_by, done.decision_reason) == ("withdrawn", None, "a slip")
+    assert done.decided_at is not None
+    assert (office.status(), balance(world, office.two), office.waiting()) == ("live", 9_500, [])
+    assert office.log()[0] == ("proposal.withdraw", "operator:fred", "a slip")
+    for late in (lambda: office.decide(office.fay, slip), lambda: office.withdraw(office.fred, slip)):
+        with refused(WrongState):
+            late()
+    assert office.status() == "live"
+    office.decide(office.fay, office.proposed(office.abort(office.fred)))
+    assert (office.status(), balance(world, office.two)) == ("aborted", 10_000)
+
+
+def test_what_is_over_cannot_be_withdrawn_and_a_lost_role_keeps_nobody_from_it(office: Office) -> None:
+    world = office.world
+    declined = office.proposed(office.abort(office.fred))
+    office.decide(office.fay, declined, "decline")
+    world.now += 1
+    expired = office.proposed(office.abort(office.fred))
+    world.now += DAY
+    own = office.proposed(office.abort(office.fred))
+    for over in (declined, expired):
+        with refused(WrongState):
+            office.withdraw(office.fred, over)
+    act(world, office.olga, office.fred, "suspend")
+    with refused(Forbidden):  # whatever his session was told
+        office.withdraw(office.fred, own)
+    act(world, office.olga, office.fred, "reinstate")
+    act(world, office.olga, office.fred, "change-role", "support")
+    assert office.withdraw(office.fred, own).state == "withdrawn"
+    states = [each.state for each in world.run(proposals.page, None, 10, world.now)[0]]
+    assert states == ["withdrawn", "expired", "declined"]
+
+
+def test_the_migration_that_knows_withdrawals_keeps_what_is_there(office: Office) -> None:
+    def kept() -> list[tuple[Any, ...]]:
+        with connectable(url).connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.select(table).order_by(table.c.proposed_at))]
+
+    url, table = office.world.settings.database_url, schema_proposals.proposals
+    office.withdraw(office.fred, office.proposed(office.abort(office.fred)))
+    office.world.now += 1
+    office.decide(office.fay, office.proposed(office.abort(office.fred)), "decline")
+    office.world.now += 1
+    office.proposed(office.settle(office.fred))
+    before = kept()
+    config = migrations.alembic_config()
+    with connectable(url).connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0013")
+        assert [row.state for row in connection.execute(sa.select(table.c.state).order_by(table.c.proposed_at))] == [
+            "expired",
+            "declined",
+            "waiting",
+        ]
+        command.upgrade(config, "head")
+    after = kept()
+    assert [row[:12] for row in after] == [row[:12] for row in before]
+    assert after[1:] == before[1:]
+    with refused(WrongState):
+        office.settle(office.fay)  # of one match, one proposal waits
+
+
 def test_a_proposal_that_waited_too_long_is_over(office: Office) -> None:
     world = office.world
     proposal = office.proposed(office.abort(office.fred))
@@ -198,7 +280,7 @@ def test_held_winnings_take_two_as_well(office: Office) -> None:
     ]
 
 
-@pytest.mark.parametrize("decisions", [("approve", "approve"), ("approve", "decline")])
+@pytest.mark.parametrize("decisions", [("approve", "approve"), ("approve", "decline"), ("approve", "withdraw")])
 def test_of_two_decisions_at_once_one_counts(office: Office, decisions: tuple[str, str]) -> None:
     world = office.world
     proposal = office.proposed(office.settle(office.fred))
@@ -206,6 +288,8 @@ def test_of_two_decisions_at_once_one_counts(office: Office, decisions: tuple[st
 
     def decide(who: Operator, decision: str, node: Database) -> str | None:
         try:
+            if decision == "withdraw":
+                return office.withdraw(office.fred, proposal, node).state
             return office.decide(who, proposal, decision, node).state
         except OklpError as refusal:
             assert isinstance(refusal, WrongState), refusal
@@ -216,4 +300,5 @@ def test_of_two_decisions_at_once_one_counts(office: Office, decisions: tuple[st
     [state] = [each for each in done if each is not None]
     assert balance(world, office.two) == (10_400 if state == "approved" else 9_500)
     assert office.status() == ("finished" if state == "approved" else "live")
-    assert len([action for action, _, _ in office.log() if action in ("proposal.approve", "proposal.decline")]) == 1
+    ends = ("proposal.approve", "proposal.decline", "proposal.withdraw")
+    assert len([action for action, _, _ in office.log() if action in ends]) == 1

@@ -156,11 +156,11 @@ class World:
         rich = [PlayerClient(self.served.url, deposit=900_000) for _ in range(2)]
         return self.served.new_operator("--role", "finance"), rich[0], rich[1]
 
-    def proposal(self) -> str:
+    def proposal(self, by: httpx.Client | None = None) -> str:
         """What waits for a second operator."""
         operator, one, two = self.proposer
         match_id = paid_match(one, two, self.game.client_id, 60_000)
-        answer = operator.post(f"/matches/{match_id}/abort", json=REASON)
+        answer = (by or operator).post(f"/matches/{match_id}/abort", json=REASON)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["proposal_id"])
 
@@ -643,6 +643,10 @@ TABLE: dict[tuple[str, str], Row] = {
         200,
         lambda world: Call({"proposal_id": world.proposal()}, {"decision": "approve", **REASON}),
         roles=(FINANCE, ADMIN),
+    ),
+    # Of those who may propose it, ADMIN has.
+    ("POST", f"{_OPERATOR}/proposals/{{proposal_id}}/withdrawal"): operators(
+        200, lambda world: Call({"proposal_id": world.proposal(world.operator)}, REASON), roles=(ADMIN,)
     ),
     ("GET", f"{_OPERATOR}/deliveries"): operators(200),
     ("GET", f"{_OPERATOR}/deliveries/{{delivery_id}}"): operators(200, _of_delivery),

@@ -301,6 +301,16 @@ def test_what_is_above_the_threshold_takes_two_operators(served: Server) -> None
     own = served.operator.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision)
     assert (own.status_code, own.json()["type"]) == (403, "urn:oklp:error:forbidden")
     another = served.new_operator("--role", "finance")
+    withdrawal = f"/proposals/{proposal['proposal_id']}/withdrawal"
+    assert another.post(withdrawal, json={"reason": REASON}).status_code == 403
+    missing = must(act(served, withdrawal, reason=" "), 422)
+    assert [each["field"] for each in missing["errors"]] == ["reason"]
+    withdrawn = must(act(served, withdrawal, key="slip"))
+    assert (withdrawn["state"], withdrawn["decided_by"]) == ("withdrawn", None)
+    assert must(act(served, withdrawal, key="slip")) == withdrawn
+    assert act(served, withdrawal).status_code == 409
+    assert must(served.operator.get(f"/proposals/{proposal['proposal_id']}")) == withdrawn
+    proposal = must(act(served, path), 202)
     assert must(another.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision))["state"] == "approved"
     assert another.post(f"/proposals/{proposal['proposal_id']}/decision", json=decision).status_code == 409
     assert (rich[0].match(match_id)["status"], rich[1].available()) == ("aborted", 100_000)

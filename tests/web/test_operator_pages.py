@@ -58,6 +58,36 @@ def test_the_console_offers_what_the_role_may_do_and_refuses_the_rest(served: Se
     assert one.match(match_id)["status"] == "live"
 
 
+def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(served: Server) -> None:
+    game = served.register(discovery="pull")
+    one, two = (PlayerClient(served.url, deposit=100_000) for _ in range(2))
+    match_id = paid_match(one, two, game.client_id, 60_000)
+    proposer, other = (served.new_operator("--role", "finance") for _ in range(2))
+    proposal_id = proposer.post(f"/matches/{match_id}/abort", json=REASON).json()["proposal_id"]
+    fred, fay = console(served, proposer), console(served, other)
+    withdrawal, decision = f"approvals/{proposal_id}/withdraw", f"approvals/{proposal_id}"
+
+    def forms(site: httpx.Client) -> set[str]:
+        found = re.findall(r'method="post" action="/operator/([^"]+)"', site.get("/operator/approvals").text)
+        return {path for path in found if proposal_id in path}
+
+    def send(site: httpx.Client, path: str, **fields: str) -> httpx.Response:
+        form = tokens(site.get("/operator/approvals").text)
+        return site.post(f"/operator/{path}", data={**form, **fields})
+
+    assert (forms(fred), forms(fay)) == ({withdrawal}, {decision})
+    assert send(fay, withdrawal, **REASON).status_code == 403
+    assert send(fred, decision, decision="approve", **REASON).status_code == 403
+    unsaid = send(fred, withdrawal, reason=" ")
+    assert (unsaid.status_code, "Say why" in unsaid.text) == (422, True)
+    done = send(fred, withdrawal, reason="a slip of mine")
+    assert (done.status_code, done.headers["location"]) == (303, "/operator/approvals")
+    shown = fay.get("/operator/approvals").text
+    assert (forms(fay), "Withdrawn" in shown, "a slip of mine" in shown) == (set(), True, True)
+    assert send(fred, withdrawal, **REASON).status_code == 409
+    assert one.match(match_id)["status"] == "live"
+
+
 def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
     sue = served.new_operator("--role", "support")
     me = sue.get("/me").json()

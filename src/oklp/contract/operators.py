@@ -89,7 +89,8 @@ class Proposal(Wire):
     """What an operator would have done, and a second one decides on.
 
     `amount` is what it moves, in minor units: the match's escrow, or what was held for the player `user_id`. `request`
-    is what was asked for, as it was sent.
+    is what was asked for, as it was sent. A proposal that its own proposer has withdrawn has no `decided_by`, and is
+    over since `decided_at`.
     """
 
     proposal_id: str
@@ -103,7 +104,7 @@ class Proposal(Wire):
     proposed_by: str
     proposed_at: datetime
     expires_at: datetime
-    state: Literal["waiting", "approved", "declined", "expired"]
+    state: Literal["waiting", "approved", "declined", "expired", "withdrawn"]
     decided_by: str | None = None
     decided_at: datetime | None = None
     decision_reason: str | None = None

@@ -1,5 +1,7 @@
 """Deciding on proposals: a second operator has something done, exactly once, or keeps it from being done.
 
+Whoever proposed it can do one thing about it, which does nothing: withdraw it.
+
 The first guard is who: another person, in a role that may do it, while both still have theirs. The second is what: the
 work itself is done again from the beginning, with every check that it has, and for the amount that was proposed. The
 third is once: the proposal stops waiting in the transaction of the work, by an update that counts.
@@ -17,8 +19,10 @@ from oklp.storage import proposals as store
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
-OVER = "Nobody can decide on this proposal any more: it was approved, declined, or waited for too long."
+OVER = "Nobody can decide on this proposal any more: it was approved, declined, withdrawn, or waited for too long."
 ONE_PERSON = "This takes two persons: whoever proposed it does not decide on it."
+NOT_HIS = "Only whoever proposed it can withdraw it. Others approve or decline."
+SUSPENDED = "You are suspended."
 CHANGED = "The money that this is about has changed since. Decline it, and propose it anew."
 
 
@@ -40,7 +44,7 @@ def decide(
         raise Forbidden(ONE_PERSON)
     now_is = staff.active(tx, who.id)
     if now_is is None:
-        raise Forbidden("You are suspended.")
+        raise Forbidden(SUSPENDED)
     now_is.need(row.action)
     approved = request.decision == "approve"
     # Matches are locked before anything else, in whatever order these two are asked for elsewhere.
@@ -53,6 +57,23 @@ def decide(
     proposals.audit(tx, who, f"proposal.{request.decision}", subject, request.reason, detail, now)
     if approved:
         _carry_out(tx, settings, row, match, now)
+    return proposals.read(tx, proposal_id, now)
+
+
+def withdraw(tx: Tx, who: Operator, proposal_id: str, request: contract.OperatorReason, now: int) -> contract.Proposal:
+    """Take one's own proposal back, whatever one's role is by now: nothing is done, and another can be made.
+
+    Raises NotFound, Forbidden (somebody else's), WrongState (decided, withdrawn or expired).
+    """
+    row = proposals.found(tx, proposal_id)
+    if row.proposer_id != who.id:
+        raise Forbidden(NOT_HIS)
+    if staff.active(tx, who.id) is None:
+        raise Forbidden(SUSPENDED)
+    if not store.withdraw(tx, proposal_id, who.id, request.reason, now):
+        raise WrongState(OVER)
+    detail = {"proposal_id": proposal_id, "action": row.action, "amount": row.amount}
+    proposals.audit(tx, who, "proposal.withdraw", proposals.subject_of(row), request.reason, detail, now)
     return proposals.read(tx, proposal_id, now)
 
 

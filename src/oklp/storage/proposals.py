@@ -43,16 +43,22 @@ def page(tx: Tx, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
 
 def decide(tx: Tx, proposal_id: str, state: str, decider_id: str, decider: str, reason: str, now: int) -> bool:
     """False when it does not wait any more: of two who decide at once, one does."""
-    decided = {
-        "state": state,
-        "decider_id": decider_id,
-        "decider": decider,
-        "decided_at": now,
-        "decision_reason": reason,
-    }
-    wanted = (p.c.id == proposal_id, p.c.state == "waiting", p.c.expires_at > now)
+    return _end(tx, proposal_id, state, reason, now, decider_id=decider_id, decider=decider)
+
+
+def withdraw(tx: Tx, proposal_id: str, proposer_id: str, reason: str, now: int) -> bool:
+    """False when it does not wait any more, or is somebody else's. Nobody has decided on it then."""
+    return _end(tx, proposal_id, "withdrawn", reason, now, p.c.proposer_id == proposer_id)
+
+
+def _end(
+    tx: Tx, proposal_id: str, state: str, reason: str, now: int, *wanted: sa.ColumnElement[bool], **values: str
+) -> bool:
+    """One update decides between all who would end it at once."""
+    waits = (p.c.id == proposal_id, p.c.state == "waiting", p.c.expires_at > now, *wanted)
+    ended = p.update().where(*waits).values(state=state, decided_at=now, decision_reason=reason, **values)
     tx.notify(TOPIC)
-    return tx.execute(p.update().where(*wanted).values(**decided)).rowcount == 1
+    return tx.execute(ended).rowcount == 1
 
 
 def expire(tx: Tx, now: int) -> None:

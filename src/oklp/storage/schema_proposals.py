@@ -25,14 +25,21 @@ proposals = sa.Table(
     sa.Column("state", Text, nullable=False),
     sa.Column("decider_id", Text),
     sa.Column("decider", Text),
-    sa.Column("decided_at", Int),
+    sa.Column("decided_at", Int),  # or withdrawn at, by the proposer, who is no decider
     sa.Column("decision_reason", Text),
     one_of("action", "match.settle", "match.abort", "held-winnings.release", "held-winnings.confiscate"),
-    one_of("state", "waiting", "approved", "declined", "expired"),
+    one_of("state", "waiting", "approved", "declined", "expired", "withdrawn"),
     sa.CheckConstraint("(state IN ('approved', 'declined')) = (decider_id IS NOT NULL)", name="decided_by_somebody"),
     sa.CheckConstraint("decider_id <> proposer_id", name="two_persons"),
     sa.CheckConstraint("amount > 0", name="amount_positive"),
     sa.Index("ix_proposals_order", "proposed_at", "id"),
+)
+sa.Index(
+    "ix_proposals_waiting",
+    proposals.c.proposed_at,
+    proposals.c.id,
+    postgresql_where=proposals.c.state == "waiting",
+    sqlite_where=proposals.c.state == "waiting",
 )
 # Of one thing, one proposal waits: of two that contradict each other, the second is refused when it is made.
 sa.Index(

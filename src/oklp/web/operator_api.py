@@ -248,6 +248,15 @@ async def decide_proposal(
     return await once(here, request, operator.id, 200, approvals.decide, *made)
 
 
+@router.post("/proposals/{proposal_id}/withdrawal", response_model=contract.Proposal)
+async def withdraw_proposal(
+    here: Here, request: Request, operator: AsOperator, proposal_id: ProposalPath, body: contract.OperatorReason
+) -> Response:
+    """Take back what one has proposed oneself, while nobody has decided on it."""
+    made = (operator, proposal_id, body, here.clock())
+    return await once(here, request, operator.id, 200, approvals.withdraw, *made)
+
+
 # --- the platform ----------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, refused, waiting_proposals
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused, waiting_proposals
 from oklp.web.pages.visit import Visit
 
 
@@ -52,7 +52,19 @@ async def decide(visit: Visit) -> Response:
     return go(visit, "/operator/approvals", said)
 
 
+async def withdraw(visit: Visit) -> Response:
+    here, proposal_id = visit.here, visit.request.path_params["proposal_id"]
+    try:
+        args = (operator(visit), proposal_id, reason_of(visit), here.clock())
+        await forms.once(visit, contract.Proposal, approvals.withdraw, *args)
+    except OklpError as refusal:
+        form = refused(visit, refusal)
+        return await _show(visit, form, refusal.status)
+    return go(visit, "/operator/approvals", visit._("Withdrawn. Nothing was done."))
+
+
 routes: list[Route] = [
     operator_page("/operator/approvals", list_proposals),
     operator_page("/operator/approvals/{proposal_id}", decide, "POST"),
+    operator_page("/operator/approvals/{proposal_id}/withdraw", withdraw, "POST"),
 ]
