@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyotp
 from playwright.sync_api import Browser, Page
 
-from oklp.web.pages.visit import LANGUAGE
+from oklp.web.languages import LANGUAGE
 from tests.browser.tile_rush import chromium
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 from tests.web.test_authorisation import REPORT

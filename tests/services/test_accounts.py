@@ -15,7 +15,7 @@ from oklp import contract
 from oklp.errors import InvalidRequest, NotFound, TooManyRequests
 from oklp.mailer import Mail, NotSent
 from oklp.postman import Postman
-from oklp.services import accounts, auth, housekeeping, mails, players
+from oklp.services import accounts, auth, choices, factors, housekeeping, mails, players
 from oklp.services.accounts import Draft
 from oklp.services.auth import LogIn, SessionQuestion
 from oklp.services.vault import NEVER_MATCHES, Vault, hash_password, verify_password
@@ -72,10 +72,10 @@ class House:
 
         asyncio.run(work())
 
-    def draft(self) -> Draft:
-        return Draft(self.world.new_uuid(), self.world.new_id())
+    def draft(self, language: str = "en") -> Draft:
+        return Draft(self.world.new_uuid(), self.world.new_id(), language)
 
-    def sign_up(self, username: str, email: str) -> str:
+    def sign_up(self, username: str, email: str, language: str = "en") -> str:
         world = self.world
         request = contract.SignUp.model_validate(
             {
@@ -87,12 +87,11 @@ class House:
             }
         )
         user_id = world.new_uuid()
-        self.run(
-            accounts.sign_up_player, self.settings, world.vault, user_id, request, "no hash", self.draft(), world.now
-        )
+        given = (user_id, request, "no hash", self.draft(language), world.now)
+        self.run(accounts.sign_up_player, self.settings, world.vault, *given)
         return user_id
 
-    def ask_reset(self, name_or_email: str, address: str = HERE, kind: str = "player") -> None:
+    def ask_reset(self, name_or_email: str, address: str = HERE, kind: str = "player", language: str = "en") -> None:
         world = self.world
         self.run(
             accounts.ask_reset,
@@ -102,6 +101,7 @@ class House:
             name_or_email,
             address,
             world.new_uuid(),
+            language,
             world.now,
         )
 
@@ -117,12 +117,13 @@ class House:
             password_hash,
             HERE,
             world.new_uuid(),
+            "en",
             world.now,
         )
 
     def confirm_email(self, token: str) -> None:
         world = self.world
-        given = (self.settings, world.vault, "player", hash_token(token), world.new_uuid(), world.now)
+        given = (self.settings, world.vault, "player", hash_token(token), world.new_uuid(), "en", world.now)
         self.run(accounts.confirm_email, *given)
 
     def change_email(self, user_id: str, email: str) -> None:
@@ -333,7 +334,7 @@ def test_a_change_of_password_ends_the_other_sessions_alone(house: House) -> Non
     house.log_in("bea", stranger, "bea's")
     for token in ("this", "that"):
         house.log_in("ada", user_id, token)
-    given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), world.now)
+    given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), "en", world.now)
     house.run(accounts.change_password, house.settings, world.vault, *given)
     assert [house.is_in(each) for each in ("this", "that", "bea's")] == [True, False, True]
     assert house.password(user_id) == "newer hash"
@@ -368,6 +369,74 @@ def test_passwords_that_are_asked_for_again_are_guessed_as_seldom_as_at_the_log_
         house.run(auth.check_password, house.settings, attempt, True, world.now)
     with pytest.raises(TooManyRequests):
         house.log_in("ada", user_id, "the same count")
+
+
+# --- languages -------------------------------------------------------------------------------------------------------
+
+
+def test_players_are_written_to_in_the_language_of_their_sign_up_until_they_choose_another(house: House) -> None:
+    user_id = house.sign_up("ada", "ada@example.org", "de")
+    house.deliver()
+    proof = house.box.last("ada@example.org")
+    assert proof.subject == "Bitte bestätige deine E-Mail-Adresse"
+    assert proof.text.startswith("Hallo ada,\n")
+    assert "3 Tage lang" in proof.text
+    house.ask_reset("ada", language="en")  # from whichever page
+    house.deliver()
+    reset = house.box.last("ada@example.org")
+    assert reset.subject == "Wähle ein neues Passwort"
+    assert "30 Minuten lang" in reset.text
+    house.reset(house.box.tokens("ada@example.org")[0])
+    house.change_email(user_id, "new@example.org")
+    house.deliver()
+    assert house.box.last("ada@example.org").subject == "Dein Passwort wurde geändert"
+    assert "3 Tage lang" in house.box.last("new@example.org").text
+    kept = house.run(choices.read, user_id)
+    assert kept.language == "de"
+    house.run(choices.choose, user_id, kept.model_copy(update={"language": "en"}))
+    house.ask_reset("ada", language="de")
+    house.deliver()
+    assert "30 minutes" in house.box.last("ada@example.org").text
+
+
+def test_members_are_written_to_in_the_language_of_the_request(house: House) -> None:
+    world, (studio_id, olga) = house.world, (house.world.new_uuid(), house.world.new_uuid())
+    new = {"name": "Würfel", "username": "olga", "email": "o@example.org", "password": "correct horse"}
+    given = (studio_id, olga, contract.NewStudio.model_validate(new), "no hash", house.draft("de"), world.now)
+    house.run(accounts.sign_up_studio, house.settings, world.vault, *given)
+    house.deliver()
+    assert house.box.last("o@example.org").subject == "Bitte bestätige deine E-Mail-Adresse"
+    person = auth.Person("member", olga, "olga", None, studio_id, "owner")
+    for language, added, asked in (
+        ("de", "Ein zweiter Faktor wurde zu deinem Konto hinzugefügt", "Wähle ein neues Passwort"),
+        ("en", "A second factor was added to your account", "Choose a new password"),
+    ):
+        change = factors.Change(house.settings, world.vault, person, "x", world.new_uuid(), language, world.now)
+        house.run(factors.added, change, ["a code"])
+        house.deliver()
+        assert house.box.last("o@example.org").subject == added
+        house.ask_reset("olga", kind="member", language=language)
+        house.deliver()
+        assert house.box.last("o@example.org").subject == asked
+    invited = {"username": "bob", "email": "b@example.org", "role": "viewer"}
+    member = contract.NewStudioMember.model_validate(invited)
+    made = ("member:olga", studio_id, world.new_uuid(), member, "no hash", house.draft("de"), world.now)
+    house.run(accounts.add_member, house.settings, world.vault, *made)
+    house.deliver()
+    assert house.box.last("b@example.org").subject == "Würfel lädt dich ein"
+
+
+def test_what_was_put_into_the_outbox_before_it_had_languages_is_sent_in_english(house: House) -> None:
+    world = house.world
+    house.sign_up("ada", "ada@example.org")
+    values = {"username": "ada", "link": "https://play.example/"}
+    posted = (world.new_uuid(), "password-changed", "old@example.org", values, world.now)
+    house.run(mails.post, world.vault, *posted)
+    asked = (world.new_uuid(), accounts.RESET, {"person": "player", "name_or_email": "ada"}, world.now, HOUR)
+    house.run(mails.ask, world.vault, *asked)
+    house.deliver()
+    assert house.box.last("old@example.org").subject == "Your password was changed"
+    assert house.box.last("ada@example.org").subject == "Choose a new password"
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Desk:
     @property
     def change(self) -> Change:
         world = self.world
-        return Change(world.settings, world.vault, self.person, hash_token("here"), world.new_uuid(), world.now)
+        return Change(world.settings, world.vault, self.person, hash_token("here"), world.new_uuid(), "en", world.now)
 
     def codes(self) -> list[str]:
         return [self.world.new_id()[:20] for _ in range(factors.RECOVERY_CODES)]
@@ -58,7 +58,7 @@ class Desk:
         return done
 
     def step(self, pending: str, address: str = HERE) -> SecondStep:
-        return SecondStep("player", hash_token(pending), address, None)
+        return SecondStep("player", hash_token(pending), address, None, "en")
 
     def finish(self, pending: str, code: str | None = None, recovery: str | None = None, address: str = HERE) -> bool:
         """The second step; the session is `{pending}-session`."""

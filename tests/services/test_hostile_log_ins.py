@@ -54,7 +54,7 @@ def _reset(desk: Desk) -> None:
     desk.run(accounts._insert_ticket, *given)
     desk.run(
         accounts.confirm_reset, world.settings, world.vault, "player", hash_token(token), "hash", HERE,
-        world.new_uuid(), world.now,
+        world.new_uuid(), "en", world.now,
     )  # fmt: skip
 
 
@@ -151,14 +151,14 @@ def test_two_recovery_codes_in_the_same_moment_are_two_log_ins(house: House) -> 
     world = house.world
     user_id = house.sign_up("ada", "ada@example.org")
     person = auth.Person("player", user_id, "ada", "active", None, None)
-    change = factors.Change(house.settings, world.vault, person, hash_token("here"), world.new_uuid(), world.now)
+    change = factors.Change(house.settings, world.vault, person, hash_token("here"), world.new_uuid(), "en", world.now)
     codes = [world.new_id()[:20] for _ in range(3)]
     house.run(factors.added, change, codes)
     for n in range(2):
         house.run(factor_store.put_totp, user_id, world.vault.encrypt("A" * 32), world.now)
         house.run(factor_store.confirm_totp, user_id, world.now)
         house.log_in("ada", user_id, f"pending {n}")
-        step = factors.SecondStep("player", hash_token(f"pending {n}"), HERE, None)
+        step = factors.SecondStep("player", hash_token(f"pending {n}"), HERE, None, "en")
         given = (house.settings, world.vault, step, None, codes[n], f"session {n}", world.now)
         assert house.run(factors.finish_by_code, *given).expires_at is not None
         house.run(factor_store.delete_totp, user_id)
@@ -193,7 +193,7 @@ def test_a_new_password_ends_changes_of_the_address_that_somebody_else_began(hou
         house.deliver()
         house.reset(house.box.tokens("ada@example.org")[-1])
     else:
-        given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), world.now)
+        given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), "en", world.now)
         house.run(accounts.change_password, house.settings, world.vault, *given)
     with refused(InvalidRequest, "token"):
         house.confirm_email(theirs)
@@ -204,7 +204,7 @@ def test_the_link_that_proves_ones_own_address_outlives_a_new_password(house: Ho
     world = house.world
     user_id = house.sign_up("ada", "ada@example.org")
     house.deliver()
-    given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), world.now)
+    given = ("player", user_id, "newer hash", hash_token("this"), world.new_uuid(), "en", world.now)
     house.run(accounts.change_password, house.settings, world.vault, *given)
     house.confirm_email(house.box.tokens("ada@example.org")[0])
     assert house.profile(user_id).email_verified

@@ -135,7 +135,7 @@ def test_names_that_two_nodes_give_away_in_another_order(world: World) -> None:
     def sign_up(name: str) -> Job:
         known = {"password": "long enough", "date_of_birth": "1990-01-01", "country": "DE", "email": "a@b.example"}
         request = contract.SignUp.model_validate({"username": name, **known})
-        return players.sign_up, (world.settings, world.new_uuid(), request, "no hash", world.now)
+        return players.sign_up, (world.settings, world.new_uuid(), request, "no hash", "en", world.now)
 
     nodes = Nodes(world)
     outcomes = nodes.run([sign_up("ann"), sign_up("bob")], [sign_up("bob"), sign_up("ann")])

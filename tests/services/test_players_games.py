@@ -45,7 +45,7 @@ def application(**changes: Any) -> contract.SignUp:
 def sign_up(world: World, **changes: Any) -> contract.Player:
     request = application(**changes)
     players.check_sign_up(world.settings, request, world.now)
-    return world.run(players.sign_up, world.settings, world.new_uuid(), request, "no hash", world.now)
+    return world.run(players.sign_up, world.settings, world.new_uuid(), request, "no hash", "en", world.now)
 
 
 def test_a_new_player_has_a_profile_and_an_empty_wallet(world: World) -> None:

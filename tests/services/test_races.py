@@ -182,7 +182,7 @@ def test_a_name_is_taken_once(arena: Arena) -> None:
         )
 
         def sign_up(world: World, request: contract.SignUp = request) -> contract.Player:
-            return world.run(players.sign_up, world.settings, world.new_uuid(), request, "no hash", world.now)
+            return world.run(players.sign_up, world.settings, world.new_uuid(), request, "no hash", "en", world.now)
 
         assert kinds(arena.on_both(sign_up)) == {"done": 1, NameTaken: 1}
 

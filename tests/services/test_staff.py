@@ -143,7 +143,7 @@ def test_a_session_tells_whether_its_operator_has_a_second_factor(world: World) 
         Operator.of(strict, person(world, "a session"))
     assert Operator.of(world.settings, person(world, "a session")) == olga  # the sandbox does without
     me = person(world, "a session")
-    change = factors.Change(world.settings, world.vault, me, "x", str(uuid.uuid4()), world.now)
+    change = factors.Change(world.settings, world.vault, me, "x", str(uuid.uuid4()), "en", world.now)
     world.run(factors.added, change, ["a code", "another"])
     log_in(world, olga, "another")  # the password alone: it waits for its second step
     assert isinstance(person(world, "another"), Unauthenticated)

@@ -58,6 +58,31 @@ def test_a_forgotten_password_is_replaced_by_the_link_of_a_mail(served: Server, 
     enter(served, kind, name, NEW_PASSWORD)
 
 
+def test_mails_are_in_the_language_of_the_page_that_asked(served: Server) -> None:
+    """A player's stays: his next mail is in it, whoever asks. An operator's is kept nowhere."""
+    site, name = browser(served, **{"Accept-Language": "de-AT, en;q=0.5"}), unique()
+    email = f"{name}@example.org"
+    typed = {"username": name, "email": email, "password": PASSWORD, "date_of_birth": "1990-05-17", "country": "DE"}
+    assert send(site, "/sign-up", "/sign-up", **typed).status_code == 303
+    proof = mail_to(served, email, "email-verification")
+    assert (proof["subject"], "3 Tage lang" in proof["text"]) == ("Bitte bestätige deine E-Mail-Adresse", True)
+    api = httpx.Client(base_url=served.url, timeout=30)
+    assert api.post("/api/player/v1/password-resets", json={"name_or_email": name}).status_code == 202
+    assert mail_to(served, email, "password-reset")["subject"] == "Wähle ein neues Passwort"
+    operator, address, _ = person(served, "operator")
+    by_page = browser(served)
+    by_page.get("/operator/log-in?language=de")
+    at = "/operator/forgot-password"
+    assert "ist eine E-Mail unterwegs" in send(by_page, at, at, name_or_email=operator).text
+    reset = mail_to(served, address, "password-reset")
+    assert reset["subject"] == "Wähle ein neues Passwort"
+    done = {"token": token_in(served, reset, "/operator/reset-password"), "password": NEW_PASSWORD}
+    english = {"Accept-Language": "en"}
+    confirmed = api.post("/api/operator/v1/password-resets/confirm", json=done, headers=english)
+    assert confirmed.status_code == 204
+    assert mail_to(served, address, "password-changed")["subject"] == "Your password was changed"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_address_is_confirmed_by_the_button_behind_the_link(served: Server, kind: str) -> None:
     name, _, http = person(served, kind)

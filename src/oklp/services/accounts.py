@@ -7,7 +7,7 @@ or a name learns nothing from the answer: the question is put into the outbox, a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from oklp import contract
@@ -31,10 +31,11 @@ PER_NAME, PER_ADDRESS, WINDOW_SECONDS = 5, 30, 3_600
 
 
 class Draft(NamedTuple):
-    """What a mail with a link needs that is random."""
+    """What a mail with a link needs that is random, and the language of whoever makes us write it."""
 
     mail_id: str
     token: str
+    language: str
 
 
 class Contact(NamedTuple):
@@ -69,8 +70,8 @@ def sign_up_player(
     draft: Draft,
     now: int,
 ) -> contract.Player:
-    """A player, who is asked by mail to confirm the address. Raises NameTaken."""
-    made = players.sign_up(tx, settings, user_id, request, password_hash, now)
+    """A player, who is asked by mail to confirm the address, and whose language is the draft's. Raises NameTaken."""
+    made = players.sign_up(tx, settings, user_id, request, password_hash, draft.language, now)
     _send_verification(tx, settings, vault, "player", user_id, request.username, request.email, draft, now)
     return made
 
@@ -115,10 +116,11 @@ def add_member(
     life_seconds = settings.email_verification_seconds
     _insert_ticket(tx, RESET, "member", member_id, request.email, draft.token, life_seconds, now)
     values = {
+        "language": draft.language,
         "username": request.username,
         "studio": studios.profile(tx, member_id).name,
         "link": mails.link(settings, "member", "reset-password", token=draft.token),
-        "life": mail_texts.life(life_seconds),
+        "life": mail_texts.life(life_seconds, draft.language),
     }
     mails.post(tx, vault, draft.mail_id, "invitation", request.email, values, now, life_seconds)
     return made
@@ -142,9 +144,10 @@ def _send_verification(
     tickets.delete_of(tx, person_id, VERIFICATION)  # of two links the newer one works
     _insert_ticket(tx, VERIFICATION, kind, person_id, email, draft.token, life_seconds, now)
     values = {
+        "language": draft.language,
         "username": username,
         "link": mails.link(settings, kind, "verify-email", token=draft.token),
-        "life": mail_texts.life(life_seconds),
+        "life": mail_texts.life(life_seconds, draft.language),
     }
     mails.post(tx, vault, draft.mail_id, VERIFICATION, email, values, now, life_seconds)
 
@@ -176,6 +179,7 @@ def verify_again(
     row = _person(tx, kind, person_id)
     if row.email and row.email_verified_at is None:
         _check_rate(tx, settings, VERIFICATION, kind, person_id, address, now)
+        draft = draft._replace(language=mails.language_of(kind, row, draft.language))
         _send_verification(tx, settings, vault, kind, person_id, row.username, row.email, draft, now)
 
 
@@ -193,10 +197,13 @@ def change_email(
     """The account keeps its address until the new one is proved by its link."""
     row = _person(tx, kind, person_id)
     _check_rate(tx, settings, VERIFICATION, kind, person_id, address, now)
+    draft = draft._replace(language=mails.language_of(kind, row, draft.language))
     _send_verification(tx, settings, vault, kind, person_id, row.username, email, draft, now)
 
 
-def confirm_email(tx: Tx, settings: Settings, vault: Vault, kind: str, token_hash: str, mail_id: str, now: int) -> None:
+def confirm_email(
+    tx: Tx, settings: Settings, vault: Vault, kind: str, token_hash: str, mail_id: str, language: str, now: int
+) -> None:
     """The address that the link was sent to is proved, and the account's from now on. Raises InvalidRequest."""
     ticket = tickets.take(tx, VERIFICATION, kind, token_hash, now)
     row = store.person(tx, kind, ticket.subject_id) if ticket is not None else None
@@ -205,7 +212,7 @@ def confirm_email(tx: Tx, settings: Settings, vault: Vault, kind: str, token_has
     store.update_person(tx, kind, row.id, email=ticket.email, email_verified_at=now)
     if row.email.lower() != ticket.email.lower():
         tickets.delete_of(tx, row.id, RESET)  # they went to the old address
-        values = {"username": row.username, "link": mails.link(settings, kind, "forgot-password")}
+        values = mails.news(settings, kind, row, language)
         mails.post(tx, vault, mail_id, "email-changed", row.email, values, now)
 
 
@@ -220,14 +227,22 @@ def _person(tx: Tx, kind: str, person_id: str) -> Row:
 
 
 def ask_reset(
-    tx: Tx, settings: Settings, vault: Vault, kind: str, name_or_email: str, address: str, mail_id: str, now: int
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    kind: str,
+    name_or_email: str,
+    address: str,
+    mail_id: str,
+    language: str,
+    now: int,
 ) -> None:
     """Take the question down. That is the same work for names and addresses that are known and for those that are not.
 
     Raises TooManyRequests.
     """
     _check_rate(tx, settings, RESET, kind, name_or_email, address, now)
-    values = {"person": kind, "name_or_email": name_or_email}
+    values = {"language": language, "person": kind, "name_or_email": name_or_email}
     mails.ask(tx, vault, mail_id, RESET, values, now, settings.password_reset_seconds)
 
 
@@ -242,8 +257,7 @@ def answer_resets(tx: Tx, settings: Settings, vault: Vault, new_token: Callable[
         if row.give_up_at <= now:
             continue
         with contextlib.suppress(Conflict):  # of a key that the sandbox has replaced: it is asked again
-            values = mails.values_of(vault, row)
-            _answer_reset(tx, settings, vault, values["person"], values["name_or_email"], new_token, row.id, now)
+            _answer_reset(tx, settings, vault, mails.values_of(vault, row), new_token, row.id, now)
     return len(asked)
 
 
@@ -251,12 +265,12 @@ def _answer_reset(
     tx: Tx,
     settings: Settings,
     vault: Vault,
-    kind: str,
-    name_or_email: str,
+    asked: Mapping[str, str],
     new_token: Callable[[], str],
     mail_id: str,
     now: int,
 ) -> None:
+    kind, name_or_email = asked["person"], asked["name_or_email"]
     if "@" in name_or_email:
         found = list(store.by_email(tx, kind, name_or_email, ACCOUNTS_OF_AN_ADDRESS))
     else:
@@ -272,7 +286,8 @@ def _answer_reset(
         _insert_ticket(tx, RESET, kind, row.id, row.email, token, life_seconds, now)
         link = mails.link(settings, kind, "reset-password", token=token)
         links.append(mail_texts.LINK_OF.format(username=row.username, link=link))
-    values = {"links": "\n".join(links), "life": mail_texts.life(life_seconds)}
+    language = mails.language_of(kind, found[0], asked.get("language", mail_texts.SOURCE))
+    values = {"language": language, "links": "\n".join(links), "life": mail_texts.life(life_seconds, language)}
     mails.post(tx, vault, mail_id, RESET, found[0].email, values, now, life_seconds)
 
 
@@ -291,6 +306,7 @@ def confirm_reset(
     password_hash: str,
     address: str,
     mail_id: str,
+    language: str,
     now: int,
 ) -> None:
     """A new password. All sessions end, and failed log-ins are forgotten. Raises InvalidRequest.
@@ -305,7 +321,7 @@ def confirm_reset(
         store.update_person(tx, kind, row.id, email_verified_at=now)
     for key in LogIn(kind, row.username, address).keys:
         store.clear_failures(tx, key)
-    _set_password(tx, settings, vault, kind, row, password_hash, None, mail_id, now)
+    _set_password(tx, settings, vault, kind, row, password_hash, None, mail_id, language, now)
 
 
 # --- changing it -----------------------------------------------------------------------------------------------------
@@ -320,10 +336,12 @@ def change_password(
     password_hash: str,
     current_hash: str,
     mail_id: str,
+    language: str,
     now: int,
 ) -> None:
     """By somebody who has proved to know the old one. His other sessions end."""
-    _set_password(tx, settings, vault, kind, _person(tx, kind, person_id), password_hash, current_hash, mail_id, now)
+    row = _person(tx, kind, person_id)
+    _set_password(tx, settings, vault, kind, row, password_hash, current_hash, mail_id, language, now)
 
 
 def _set_password(
@@ -335,6 +353,7 @@ def _set_password(
     password_hash: str,
     keep_session: str | None,
     mail_id: str,
+    language: str,
     now: int,
 ) -> None:
     store.update_person(tx, kind, row.id, password_hash=password_hash)
@@ -342,5 +361,5 @@ def _set_password(
     # Whoever had the old password may wait for a second step, or for an address of his to be made the account's.
     tickets.delete_of(tx, row.id, RESET, auth.SECOND_FACTOR)
     tickets.delete_of_addresses(tx, row.id, VERIFICATION, but=row.email)
-    values = {"username": row.username, "link": mails.link(settings, kind, "forgot-password")}
+    values = mails.news(settings, kind, row, language)
     mails.post(tx, vault, mail_id, "password-changed", row.email, values, now)

@@ -72,11 +72,6 @@ def choose(tx: Tx, user_id: str, wanted: contract.NotificationChoices) -> contra
     return read(tx, user_id)
 
 
-def speak(tx: Tx, user_id: str, language: str) -> None:
-    """The language of the player's mails."""
-    player_store.update_player(tx, user_id, language=language)
-
-
 # --- out of mails by a link ------------------------------------------------------------------------------------------
 
 
@@ -88,7 +83,12 @@ class Leave(NamedTuple):
 
 
 def leave_token(vault: Vault, user_id: str, topic: str) -> str:
-    """Encrypted and signed: nobody turns off another's mails, and a link works for as long as the mail is kept."""
+    """Encrypted and signed: nobody turns off another's mails.
+
+    It never expires. A mail program's own button (RFC 8058) has to work in mails that are years old, or it is reported
+    as one that does nothing; and whoever has the link can do no more with it than end mails of one topic, which their
+    player chooses again.
+    """
     return vault.encrypt(json.dumps(["leave", user_id, topic]))
 
 

@@ -35,13 +35,17 @@ GONE = "The log-in has expired or was completed; begin again."
 
 
 class Change(NamedTuple):
-    """What a change of somebody's factors is made with: his session stays, and a mail tells him."""
+    """What a change of somebody's factors is made with: his session stays, and a mail tells him.
+
+    `language` is that of the request, for whom no other is known.
+    """
 
     settings: Settings
     vault: Vault
     person: Person
     session_hash: str
     mail_id: str
+    language: str
     now: int
 
 
@@ -167,20 +171,21 @@ def _code_hash(person_id: str, code: str) -> str:
 
 
 def _tell(tx: Tx, change: Change, row: Row, kind: str) -> None:
-    link = mails.link(change.settings, change.person.kind, "forgot-password")
-    mails.post(tx, change.vault, change.mail_id, kind, row.email, {"username": row.username, "link": link}, change.now)
+    values = mails.news(change.settings, change.person.kind, row, change.language)
+    mails.post(tx, change.vault, change.mail_id, kind, row.email, values, change.now)
 
 
 # --- the second step -------------------------------------------------------------------------------------------------
 
 
 class SecondStep(NamedTuple):
-    """A log-in whose password was right: the hash of its pending token, and where it comes from."""
+    """A log-in whose password was right: the hash of its pending token, where it comes from, in which language."""
 
     kind: str
     pending_hash: str
     address: str
     user_agent: str | None
+    language: str
 
     def attempt(self, username: str) -> LogIn:
         return LogIn(self.kind, username, self.address, self.user_agent)
@@ -224,7 +229,7 @@ def finish_by_code(
         code_hash = _code_hash(row.id, recovery_code)
         right = store.use_code(tx, row.id, code_hash)
         if right:
-            _warn_of_recovery(tx, settings, vault, step.kind, row, code_hash, now)
+            _warn_of_recovery(tx, settings, vault, step, row, code_hash, now)
     if not right:
         auth.fail(tx, attempt, now)
         if code is not None:
@@ -246,12 +251,10 @@ def finish(tx: Tx, settings: Settings, step: SecondStep, row: Row, token: str, n
     return auth.open_session(tx, settings, step.attempt(row.username), row.id, token, now)
 
 
-def _warn_of_recovery(tx: Tx, settings: Settings, vault: Vault, kind: str, row: Row, code_hash: str, now: int) -> None:
-    values = {
-        "username": row.username,
-        "left": str(store.codes_left(tx, row.id)),
-        "link": mails.link(settings, kind, "forgot-password"),
-    }
+def _warn_of_recovery(
+    tx: Tx, settings: Settings, vault: Vault, step: SecondStep, row: Row, code_hash: str, now: int
+) -> None:
+    values = {**mails.news(settings, step.kind, row, step.language), "left": str(store.codes_left(tx, row.id))}
     # The code is used up, so that this happens once: its hash names the mail.
     mails.post(tx, vault, hash_token(f"recovery:{code_hash}"), "recovery-code-used", row.email, values, now)
 

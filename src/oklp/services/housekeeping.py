@@ -24,7 +24,7 @@ from oklp.storage import (
 from oklp.storage.engine import Tx
 
 NOTICES_KEPT_MS = 180 * 24 * 3_600_000
-MAILS_KEPT_MS = 30 * 24 * 3_600_000
+MAILS_KEPT_MS = 30 * 24 * 3_600_000  # less than notices, which say what was mailed: an id of a mail never comes twice
 
 
 class Agenda(NamedTuple):

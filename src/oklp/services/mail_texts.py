@@ -1,4 +1,4 @@
-"""What mails about accounts say. Every sentence that they have is here, and nothing else is.
+"""What mails about accounts say, in the language of whom they are to. Every sentence that they have is here.
 
 A mail is plain text: a greeting, paragraphs, one link or a few. `{…}` is filled in; `write` refuses a text whose
 values are missing, so a mail with a hole in it cannot be sent.
@@ -18,10 +18,14 @@ class Text(NamedTuple):
     body: str
 
 
-TEXTS: Mapping[str, Text] = {
-    "email-verification": Text(
-        "Please confirm your e-mail address",
-        """\
+SOURCE = "en"
+
+# By language and kind of mail.
+TEXTS: Mapping[str, Mapping[str, Text]] = {
+    "en": {
+        "email-verification": Text(
+            "Please confirm your e-mail address",
+            """\
 Hello {username},
 
 this address was given for your account. Please confirm that it is yours:
@@ -30,10 +34,10 @@ this address was given for your account. Please confirm that it is yours:
 
 The link works for {life}. If you did not give this address to us, leave it be: nothing happens without the link.
 """,
-    ),
-    "invitation": Text(
-        "You are invited to {studio}",
-        """\
+        ),
+        "invitation": Text(
+            "You are invited to {studio}",
+            """\
 Hello {username},
 
 {studio} has made an account for you among its members. Choose a password, and it is yours:
@@ -43,10 +47,10 @@ Hello {username},
 The link works once, and for {life}. After that, ask for a new password by your username. If you do not know {studio},
 leave it be: nobody can use the account without the link.
 """,
-    ),
-    "password-reset": Text(
-        "Choose a new password",
-        """\
+        ),
+        "password-reset": Text(
+            "Choose a new password",
+            """\
 Hello,
 
 somebody, we hope you, asked for a new password. Choose it here:
@@ -55,10 +59,10 @@ somebody, we hope you, asked for a new password. Choose it here:
 
 Each link works once, and for {life}. If you did not ask, leave it be: your password stays as it is.
 """,
-    ),
-    "password-changed": Text(
-        "Your password was changed",
-        """\
+        ),
+        "password-changed": Text(
+            "Your password was changed",
+            """\
 Hello {username},
 
 the password of your account was changed, and its other sessions were ended.
@@ -67,10 +71,10 @@ If it was not you, ask for a new password at once:
 
 {link}
 """,
-    ),
-    "email-changed": Text(
-        "Your e-mail address was changed",
-        """\
+        ),
+        "email-changed": Text(
+            "Your e-mail address was changed",
+            """\
 Hello {username},
 
 your account has another e-mail address from now on. This one gets no more mail from us.
@@ -79,10 +83,10 @@ If it was not you, ask for a new password at once, by your username:
 
 {link}
 """,
-    ),
-    "factor-added": Text(
-        "A second factor was added to your account",
-        """\
+        ),
+        "factor-added": Text(
+            "A second factor was added to your account",
+            """\
 Hello {username},
 
 an authenticator app or a passkey was added to your account. Logging in takes it from now on.
@@ -91,10 +95,10 @@ If it was not you, ask for a new password at once, and remove what is not yours:
 
 {link}
 """,
-    ),
-    "factor-removed": Text(
-        "A second factor was removed from your account",
-        """\
+        ),
+        "factor-removed": Text(
+            "A second factor was removed from your account",
+            """\
 Hello {username},
 
 an authenticator app or a passkey was removed from your account.
@@ -103,10 +107,10 @@ If it was not you, ask for a new password at once:
 
 {link}
 """,
-    ),
-    "recovery-code-used": Text(
-        "A recovery code of your account was used",
-        """\
+        ),
+        "recovery-code-used": Text(
+            "A recovery code of your account was used",
+            """\
 Hello {username},
 
 somebody logged in to your account with a recovery code. Of these, {left} are left.
@@ -115,7 +119,108 @@ If it was not you, ask for a new password at once, and make new codes:
 
 {link}
 """,
-    ),
+        ),
+    },
+    "de": {
+        "email-verification": Text(
+            "Bitte bestätige deine E-Mail-Adresse",
+            """\
+Hallo {username},
+
+diese Adresse wurde für dein Konto angegeben. Bitte bestätige, dass es deine ist:
+
+{link}
+
+Der Link gilt {life} lang. Wenn du uns diese Adresse nicht gegeben hast, ist nichts zu tun: ohne den Link geschieht
+nichts.
+""",
+        ),
+        "invitation": Text(
+            "{studio} lädt dich ein",
+            """\
+Hallo {username},
+
+{studio} hat für dich ein Konto als Mitglied angelegt. Wähle ein Passwort, und es gehört dir:
+
+{link}
+
+Der Link gilt einmal und {life} lang. Danach kannst du mit deinem Benutzernamen ein neues Passwort anfordern. Wenn du
+{studio} nicht kennst, ist nichts zu tun: ohne den Link kann niemand das Konto benutzen.
+""",
+        ),
+        "password-reset": Text(
+            "Wähle ein neues Passwort",
+            """\
+Hallo,
+
+jemand, hoffentlich du, hat ein neues Passwort angefordert. Wähle es hier:
+
+{links}
+
+Jeder Link gilt einmal und {life} lang. Wenn du das nicht warst, ist nichts zu tun: dein Passwort bleibt, wie es ist.
+""",
+        ),
+        "password-changed": Text(
+            "Dein Passwort wurde geändert",
+            """\
+Hallo {username},
+
+das Passwort deines Kontos wurde geändert, und du wurdest überall sonst abgemeldet.
+
+Wenn du das nicht warst, fordere sofort ein neues Passwort an:
+
+{link}
+""",
+        ),
+        "email-changed": Text(
+            "Deine E-Mail-Adresse wurde geändert",
+            """\
+Hallo {username},
+
+dein Konto hat ab jetzt eine andere E-Mail-Adresse. Diese bekommt keine E-Mails mehr von uns.
+
+Wenn du das nicht warst, fordere sofort mit deinem Benutzernamen ein neues Passwort an:
+
+{link}
+""",
+        ),
+        "factor-added": Text(
+            "Ein zweiter Faktor wurde zu deinem Konto hinzugefügt",
+            """\
+Hallo {username},
+
+zu deinem Konto wurde eine Authenticator-App oder ein Passkey hinzugefügt. Beim Anmelden wird ab jetzt danach gefragt.
+
+Wenn du das nicht warst, fordere sofort ein neues Passwort an und entferne, was nicht deines ist:
+
+{link}
+""",
+        ),
+        "factor-removed": Text(
+            "Ein zweiter Faktor deines Kontos wurde entfernt",
+            """\
+Hallo {username},
+
+aus deinem Konto wurde eine Authenticator-App oder ein Passkey entfernt.
+
+Wenn du das nicht warst, fordere sofort ein neues Passwort an:
+
+{link}
+""",
+        ),
+        "recovery-code-used": Text(
+            "Ein Wiederherstellungscode deines Kontos wurde benutzt",
+            """\
+Hallo {username},
+
+jemand hat sich mit einem Wiederherstellungscode bei deinem Konto angemeldet. Übrig sind davon noch: {left}.
+
+Wenn du das nicht warst, fordere sofort ein neues Passwort an und erzeuge neue Codes:
+
+{link}
+""",
+        ),
+    },
 }
 
 # A mail about something that a player is told on the site as well: notice_texts has what it says.
@@ -124,24 +229,26 @@ NOTIFICATION = "notification"
 # One line of the list of links in a mail that may be about several accounts of one person.
 LINK_OF = "{username}: {link}"
 
-_LIVES = ((24 * 3600, "{n} day", "{n} days"), (3600, "{n} hour", "{n} hours"), (60, "{n} minute", "{n} minutes"))
+_UNITS = (("day", 24 * 3600), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
-def life(seconds: int) -> str:
-    """A duration in its largest whole unit: `30 minutes`."""
-    for unit, one, many in _LIVES:
-        if seconds >= unit and seconds % unit == 0:
-            number = seconds // unit
-            return (one if number == 1 else many).format(n=number)
-    return f"{seconds} seconds"
+def life(seconds: int, language: str) -> str:
+    """A duration in its largest whole unit: `30 minutes`, `30 Minuten`."""
+    from babel.units import format_unit  # as in amounts: commands need not wait for it
+
+    unit, length = next(each for each in _UNITS if seconds % each[1] == 0)
+    return format_unit(seconds // length, f"duration-{unit}", "long", locale=language)
 
 
 def write(kind: str, values: Mapping[str, str]) -> Text:
-    """The mail's subject and body."""
+    """The mail's subject and body, in the `language` of the values; a mail of before they had one is English."""
+    language = values.get("language", SOURCE)
+    if language not in TEXTS:
+        language = SOURCE
     if kind == NOTIFICATION:
-        return Text(*notice_texts.write(values))
+        return Text(*notice_texts.write(language, values))
     try:
-        text = TEXTS[kind]
+        text = TEXTS[language][kind]
         return Text(text.subject.format_map(values), text.body.format_map(values))
     except KeyError as missing:
         raise InvariantBroken(f"a mail of kind {kind} lacks {missing}") from None

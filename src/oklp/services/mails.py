@@ -48,6 +48,20 @@ def link(settings: Settings, kind: str, page: str, **query: str) -> str:
     return f"{settings.public_url}{_PAGES[kind]}/{page}{tail}"
 
 
+def language_of(kind: str, row: Row, asked: str) -> str:
+    """The language to write to a person in: a player's own, which is kept; of the others, that of the request."""
+    return str(row.language) if kind == "player" else asked
+
+
+def news(settings: Settings, kind: str, row: Row, asked: str) -> dict[str, str]:
+    """What a mail is made of that tells a person of a change: the link is for whoever did not make it."""
+    return {
+        "language": language_of(kind, row, asked),
+        "username": row.username,
+        "link": link(settings, kind, "forgot-password"),
+    }
+
+
 def post(
     tx: Tx,
     vault: Vault,
@@ -60,7 +74,9 @@ def post(
 ) -> None:
     """Put a mail into the outbox. It is not tried for longer than `life_seconds`: a link is of no use after that.
 
-    People made by the command line may have no address, and get no mail.
+    `values` are what mail_texts fills in, and the `language`. People made by the command line may have no address, and
+    get no mail. No id comes twice: it is random, or made of what happens once. That is a recovery code, which is used
+    up, or a notification, which is kept for longer than its mail.
     """
     if recipient:
         _insert(tx, vault, mail_id, kind, recipient, "waiting", values, now, life_seconds)

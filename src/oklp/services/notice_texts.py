@@ -19,9 +19,7 @@ class Told(NamedTuple):
     sentence: str
 
 
-LANGUAGES = ("en", "de")
-
-# By the kind of the notification; with `-free` where no money is in it.
+# By language and kind of the notification; with `-free` where no money is in it.
 TOLD: Mapping[str, Mapping[str, Told]] = {
     "en": {
         "invited": Told("You are invited to a match", "you are invited to a match for {amount}:"),
@@ -108,10 +106,12 @@ Keine Mails dieser Art mehr:
 }
 
 
-def write(values: Mapping[str, str]) -> tuple[str, str]:
-    """The subject and the text. `amount` are minor units, or nothing. Raises InvariantBroken if a value is missing."""
+def write(language: str, values: Mapping[str, str]) -> tuple[str, str]:
+    """The subject and the text, in a language of TOLD. `amount` are minor units, or nothing.
+
+    Raises InvariantBroken if a value is missing.
+    """
     try:
-        language = values["language"] if values["language"] in LANGUAGES else LANGUAGES[0]
         amount = int(values["amount"] or 0)
         told = TOLD[language].get(f"{values['told']}-free") if not amount else None
         told = told or TOLD[language][values["told"]]

@@ -50,9 +50,9 @@ def check_sign_up(settings: Settings, request: contract.SignUp, now: int) -> Non
 
 
 def sign_up(
-    tx: Tx, settings: Settings, user_id: str, request: contract.SignUp, password_hash: str, now: int
+    tx: Tx, settings: Settings, user_id: str, request: contract.SignUp, password_hash: str, language: str, now: int
 ) -> contract.Player:
-    """A new player. In the sandbox players are verified at once. Raises NameTaken.
+    """A new player, who is written to in `language`. In the sandbox players are verified at once. Raises NameTaken.
 
     An e-mail address is taken as it is given, whoever else has given it: nobody has proved it to be his, and a refusal
     would tell strangers whose addresses are known here (decision 0008).
@@ -66,6 +66,7 @@ def sign_up(
         email=request.email,
         date_of_birth=request.date_of_birth.isoformat(),
         country=request.country,
+        language=language,
         verified=settings.sandbox,
     )
     ledger_store.ensure_balances(tx, [(user_id, settings.currency)])

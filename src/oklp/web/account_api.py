@@ -16,6 +16,7 @@ from oklp.signing import hash_token
 from oklp.web import sessions
 from oklp.web.caller import AsSelf, Here, OfKind, address_of, bearer
 from oklp.web.context import new_draft, new_uuid
+from oklp.web.languages import language_of
 from oklp.web.sessions import prove_password, reset_password
 
 router = APIRouter()
@@ -53,8 +54,8 @@ async def end_session(here: Here, person: AsSelf, session_id: Annotated[contract
 @router.post("/password-resets", status_code=202, response_model=contract.Accepted)
 async def ask_reset(here: Here, request: Request, kind: OfKind, body: contract.PasswordReset) -> contract.Accepted:
     """Send a link for a new password. The answer is the same whether or not there is such an account."""
-    name, address = body.name_or_email, address_of(request)
-    await here.db.write(accounts.ask_reset, here.settings, here.vault, kind, name, address, new_uuid(), here.clock())
+    made = (body.name_or_email, address_of(request), new_uuid(), language_of(request), here.clock())
+    await here.db.write(accounts.ask_reset, here.settings, here.vault, kind, *made)
     return ASKED
 
 
@@ -90,7 +91,7 @@ async def change_email(here: Here, request: Request, person: AsSelf, body: contr
         person.id,
         body.email,
         address_of(request),
-        new_draft(),
+        new_draft(language_of(request)),
         here.clock(),
     )
     return SENT
@@ -106,16 +107,15 @@ async def verify_again(here: Here, request: Request, person: AsSelf) -> contract
         person.kind,
         person.id,
         address_of(request),
-        new_draft(),
+        new_draft(language_of(request)),
         here.clock(),
     )
     return SENT
 
 
 @router.post("/email-verifications/confirm", status_code=204)
-async def confirm_email(here: Here, kind: OfKind, body: contract.EmailConfirmation) -> Response:
+async def confirm_email(here: Here, request: Request, kind: OfKind, body: contract.EmailConfirmation) -> Response:
     """The address that the link was sent to is proved."""
-    await here.db.write(
-        accounts.confirm_email, here.settings, here.vault, kind, hash_token(body.token), new_uuid(), here.clock()
-    )
+    made = (hash_token(body.token), new_uuid(), language_of(request), here.clock())
+    await here.db.write(accounts.confirm_email, here.settings, here.vault, kind, *made)
     return Response(status_code=204)

@@ -141,9 +141,9 @@ def new_recovery_codes() -> list[str]:
     return ["-".join(code[at : at + 4] for at in range(0, len(code), 4)) for code in codes]
 
 
-def new_draft() -> Draft:
-    """What is random of a mail with a link."""
-    return Draft(new_uuid(), new_token())
+def new_draft(language: str) -> Draft:
+    """What is random of a mail with a link, and the language of the request."""
+    return Draft(new_uuid(), new_token(), language)
 
 
 def new_token() -> str:

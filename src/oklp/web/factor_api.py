@@ -22,7 +22,7 @@ PasskeyPath = Annotated[contract.UserId, Path()]
 
 
 def _change(here: Context, request: Request, person: Person) -> Change:
-    return second_step.change_of(here, person, bearer(request))
+    return second_step.change_of(here, request, person, bearer(request))
 
 
 def _secret(thing: contract.Wire, status: int = 200) -> Response:

@@ -43,6 +43,7 @@ from oklp.web.caller import (
     to_cursor,
 )
 from oklp.web.context import new_draft, new_token, new_uuid
+from oklp.web.languages import language_of
 from oklp.web.live import event_stream
 from oklp.web.sessions import log_in_as, log_out_of
 
@@ -55,13 +56,13 @@ MatchPath = Annotated[contract.MatchId, Path()]
 
 
 @router.post("/players", status_code=201, response_model=contract.Player)
-async def sign_up(here: Here, body: contract.SignUp) -> contract.Player:
+async def sign_up(here: Here, request: Request, body: contract.SignUp) -> contract.Player:
+    """A new player. Mails are in the language of the request, until another is chosen."""
     now = here.clock()
     players.check_sign_up(here.settings, body, now)
     password_hash = await here.in_pool(vault.hash_password, body.password)
-    return await here.db.write(
-        accounts.sign_up_player, here.settings, here.vault, new_uuid(), body, password_hash, new_draft(), now
-    )
+    made = (new_uuid(), body, password_hash, new_draft(language_of(request)), now)
+    return await here.db.write(accounts.sign_up_player, here.settings, here.vault, *made)
 
 
 @router.post("/sessions", status_code=201, response_model=contract.Session)

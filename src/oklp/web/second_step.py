@@ -20,14 +20,16 @@ from oklp.services.passkeys import Site
 from oklp.signing import hash_token
 from oklp.web.caller import address_of
 from oklp.web.context import Context, new_recovery_codes, new_token, new_uuid
+from oklp.web.languages import language_of
 from oklp.web.sessions import attempt_of, session_of, user_agent_of
 
 CHALLENGE_BYTES = 32
 
 
-def change_of(here: Context, person: Person, session_token: str) -> Change:
+def change_of(here: Context, request: Request, person: Person, session_token: str) -> Change:
     """A change of somebody's own factors, with the session that stays."""
-    return Change(here.settings, here.vault, person, hash_token(session_token), new_uuid(), here.clock())
+    made = (hash_token(session_token), new_uuid(), language_of(request), here.clock())
+    return Change(here.settings, here.vault, person, *made)
 
 
 async def confirm_totp(here: Context, request: Request, change: Change, code: str) -> contract.FactorAdded:
@@ -70,7 +72,8 @@ async def _take(here: Context, purpose: str, kind: str, person_id: str | None, c
 
 
 def _step(request: Request, kind: str, pending_token: str) -> SecondStep:
-    return SecondStep(kind, hash_token(pending_token), address_of(request), user_agent_of(request))
+    where = (address_of(request), user_agent_of(request), language_of(request))
+    return SecondStep(kind, hash_token(pending_token), *where)
 
 
 async def log_in_options(here: Context, request: Request, kind: str, pending_token: str | None) -> dict[str, Any]:

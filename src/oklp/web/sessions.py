@@ -13,6 +13,7 @@ from oklp.services.auth import LoggedIn, LogIn, Person
 from oklp.signing import hash_token
 from oklp.web.caller import address_of, bearer
 from oklp.web.context import Context, new_token, new_uuid
+from oklp.web.languages import language_of
 
 NO_STORE = {"Cache-Control": "no-store"}
 USER_AGENT_CHARS = 200
@@ -82,7 +83,7 @@ async def reset_password(here: Context, request: Request, kind: str, token: str,
     token_hash = hash_token(token)
     await here.db.read(accounts.check_reset, kind, token_hash, here.clock())
     password_hash = await here.in_pool(vault.hash_password, password)
-    made = (token_hash, password_hash, address_of(request), new_uuid(), here.clock())
+    made = (token_hash, password_hash, address_of(request), new_uuid(), language_of(request), here.clock())
     await here.db.write(accounts.confirm_reset, here.settings, here.vault, kind, *made)
 
 
@@ -90,5 +91,5 @@ async def change_password(here: Context, request: Request, person: Person, curre
     """A new password for somebody who knows the old one. Sessions other than that of `token` end."""
     await prove_password(here, request, person, current, "current_password")
     password_hash = await here.in_pool(vault.hash_password, new)
-    made = (person.kind, person.id, password_hash, hash_token(token), new_uuid(), here.clock())
-    await here.db.write(accounts.change_password, here.settings, here.vault, *made)
+    made = (password_hash, hash_token(token), new_uuid(), language_of(request), here.clock())
+    await here.db.write(accounts.change_password, here.settings, here.vault, person.kind, person.id, *made)

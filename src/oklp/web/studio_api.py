@@ -15,6 +15,7 @@ from oklp.services import accounts, conformance, faults, figures, games, matches
 from oklp.services.studios import Member
 from oklp.web.caller import AsMember, Cursor, Here, Limit, from_cursor, milliseconds, to_cursor
 from oklp.web.context import Context, new_draft, new_token, new_uuid
+from oklp.web.languages import language_of
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
@@ -57,7 +58,7 @@ def _with_secrets(thing: contract.RegisteredGame | contract.DeveloperConfig) -> 
 
 
 @router.post("/studios", status_code=201, response_model=contract.Studio)
-async def sign_up(here: Here, body: contract.NewStudio) -> contract.Studio:
+async def sign_up(here: Here, request: Request, body: contract.NewStudio) -> contract.Studio:
     """A new studio, with its first owner."""
     password_hash = await here.in_pool(vault.hash_password, body.password)
     return await here.db.write(
@@ -68,7 +69,7 @@ async def sign_up(here: Here, body: contract.NewStudio) -> contract.Studio:
         new_uuid(),
         body,
         password_hash,
-        new_draft(),
+        new_draft(language_of(request)),
         here.clock(),
     )
 
@@ -94,7 +95,9 @@ async def list_members(here: Here, member: AsViewer) -> contract.StudioMemberPag
 
 
 @router.post("/members", status_code=201, response_model=contract.StudioMember)
-async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember) -> contract.StudioMember:
+async def add_member(
+    here: Here, request: Request, member: AsOwner, body: contract.NewStudioMember
+) -> contract.StudioMember:
     """With a first password, or invited by mail to choose one."""
     password_hash = await here.in_pool(vault.hash_password, body.password or new_token())
     return await here.db.write(
@@ -106,7 +109,7 @@ async def add_member(here: Here, member: AsOwner, body: contract.NewStudioMember
         new_uuid(),
         body,
         password_hash,
-        new_draft(),
+        new_draft(language_of(request)),
         here.clock(),
     )
 

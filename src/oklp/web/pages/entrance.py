@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import MalformedRequest, OklpError
-from oklp.services import accounts, choices, games, players, vault
+from oklp.services import accounts, games, players, vault
 from oklp.web.context import new_draft, new_uuid
 from oklp.web.pages import forms, words
 from oklp.web.pages.charts import Point
@@ -57,12 +57,8 @@ async def sign_up(visit: Visit) -> Response:
         now = here.clock()
         players.check_sign_up(here.settings, body, now)
         password_hash = await here.in_pool(vault.hash_password, body.password)
-        user_id = new_uuid()
-        await here.db.write(
-            accounts.sign_up_player, here.settings, here.vault, user_id, body, password_hash, new_draft(), now
-        )
-        if visit.language != words.SOURCE:
-            await here.db.write(choices.speak, user_id, visit.language)
+        made = (new_uuid(), body, password_hash, new_draft(visit.language), now)
+        await here.db.write(accounts.sign_up_player, here.settings, here.vault, *made)
     except OklpError as refusal:
         if refusal.status >= 500:
             raise

@@ -34,7 +34,7 @@ async def _proved(visit: Visit) -> Change:
 
 
 def _change(visit: Visit) -> Change:
-    return second_step.change_of(visit.here, visit.me, session_of(visit))
+    return second_step.change_of(visit.here, visit.request, visit.me, session_of(visit))
 
 
 def _qr(text: str) -> Markup:

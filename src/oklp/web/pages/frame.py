@@ -24,11 +24,11 @@ from starlette.routing import Route
 from oklp import contract
 from oklp.errors import InvariantBroken, OklpError
 from oklp.services import ledger, notices
+from oklp.web.languages import LANGUAGE
 from oklp.web.pages import assets, icons, refusals, words
 from oklp.web.pages.charts import Charts
 from oklp.web.pages.visit import (
     CSRF_FIELD,
-    LANGUAGE,
     ONCE_FIELD,
     PLAYER,
     THEME,

@@ -34,8 +34,8 @@ async def forgot(visit: Visit) -> Response:
         if not visit.trusted:
             return await _stale(visit, "forgot_password.html", asked=False)
         body = forms.model(contract.PasswordReset, {"name_or_email": visit.fields.get("name_or_email", "").strip()})
-        args = (here.settings, here.vault, kind, body.name_or_email, address_of(visit.request))
-        await here.db.write(accounts.ask_reset, *args, new_uuid(), here.clock())
+        args = (body.name_or_email, address_of(visit.request), new_uuid(), visit.language, here.clock())
+        await here.db.write(accounts.ask_reset, here.settings, here.vault, kind, *args)
     except OklpError as refusal:
         if refusal.status >= 500:
             raise
@@ -97,8 +97,8 @@ async def verify(visit: Visit) -> Response:
         if not visit.trusted:
             return await _stale(visit, "verify_email.html", token=token, works=True)
         body = forms.model(contract.EmailConfirmation, {"token": token})
-        args = (here.settings, here.vault, visit.realm.kind, hash_token(body.token), new_uuid(), here.clock())
-        await here.db.write(accounts.confirm_email, *args)
+        args = (hash_token(body.token), new_uuid(), visit.language, here.clock())
+        await here.db.write(accounts.confirm_email, here.settings, here.vault, visit.realm.kind, *args)
     except OklpError as refusal:
         if refusal.status >= 500:
             raise

@@ -96,7 +96,7 @@ async def change_email(visit: Visit) -> Response:
         given = {"email": visit.fields.get("email", "").strip(), "password": visit.fields.get("email_password", "")}
         body = forms.model(contract.EmailChange, given)
         await sessions.prove_password(here, visit.request, me, body.password, "password")
-        made = (me.kind, me.id, body.email, address_of(visit.request), new_draft(), here.clock())
+        made = (me.kind, me.id, body.email, address_of(visit.request), new_draft(visit.language), here.clock())
         await here.db.write(accounts.change_email, here.settings, here.vault, *made)
     except OklpError as refusal:
         return await refused(visit, refusal, "email_password")
@@ -107,7 +107,7 @@ async def change_email(visit: Visit) -> Response:
 async def verify_again(visit: Visit) -> Response:
     here, me = visit.here, visit.me
     try:
-        made = (me.kind, me.id, address_of(visit.request), new_draft(), here.clock())
+        made = (me.kind, me.id, address_of(visit.request), new_draft(visit.language), here.clock())
         await here.db.write(accounts.verify_again, here.settings, here.vault, *made)
     except OklpError as refusal:
         return await refused(visit, refusal)

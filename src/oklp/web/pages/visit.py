@@ -27,13 +27,13 @@ from oklp.services.matches import Caller
 from oklp.signing import hash_token
 from oklp.web.caller import PROVED, form_fields
 from oklp.web.context import Context, context_of, new_token
+from oklp.web.languages import LANGUAGE, language_of
 from oklp.web.pages import words
 
 STRANGER = "oklp_visit"
 NOTICES = "oklp_notices"
 # PostgreSQL keeps it in no text. Browsers send none, and show it as the other where they meet it.
 NUL, REPLACED = "\0", "\ufffd"
-LANGUAGE = "oklp_language"
 THEME = "oklp_theme"
 THEMES = ("auto", "light", "dark")
 CSRF_FIELD = "_csrf"
@@ -120,13 +120,12 @@ class Visit:
     @classmethod
     def begin(cls, request: Request, realm: Realm = PLAYER) -> Visit:
         """Without who it is, which the database has to be asked (`recognise`)."""
-        language = request.cookies.get(LANGUAGE, "")
         theme = request.cookies.get(THEME, "")
         return cls(
             request,
             context_of(request),
             realm,
-            language if language in words.LANGUAGES else words.preferred(request.headers.get("accept-language", "")),
+            language_of(request),
             theme if theme in THEMES else "auto",
         )
 

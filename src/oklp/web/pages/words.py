@@ -20,11 +20,10 @@ from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
 
 from oklp.services.amounts import money, plain_money, unit
+from oklp.web.languages import LANGUAGES, SOURCE
 
-__all__ = ["money", "plain_money"]  # with the other words of a page
+__all__ = ["LANGUAGES", "SOURCE", "money", "plain_money"]  # with the other words of a page
 
-SOURCE = "en"
-LANGUAGES = {"en": "English", "de": "Deutsch"}
 FOLDER = Path(__file__).parent / "locale"
 MAX_MONEY_CHARS = 24
 MOST = 10**15  # of a currency's units: more than anybody has, and few enough digits for exact sums
@@ -52,20 +51,6 @@ def translations(language: str) -> NullTranslations:
 
 def catalogues(language: str) -> list[Path]:
     return sorted((FOLDER / language / "LC_MESSAGES").glob("*.po"))
-
-
-def preferred(accept_language: str) -> str:
-    """The best of our languages for an `Accept-Language` header (RFC 9110, section 12.5.4)."""
-    wanted: list[tuple[float, int, str]] = []
-    for place, part in enumerate(accept_language.split(",")[:20]):
-        tag, _, quality = part.strip().partition(";q=")
-        try:
-            weight = float(quality) if quality else 1.0
-        except ValueError:
-            continue
-        if weight > 0:
-            wanted.append((-weight, place, tag.split("-")[0].lower()))
-    return next((language for _, _, language in sorted(wanted) if language in LANGUAGES), SOURCE)
 
 
 def minor_units(text: str, currency: str, language: str) -> int | None:

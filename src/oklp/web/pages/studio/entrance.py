@@ -52,7 +52,7 @@ async def sign_up(visit: Visit) -> Response:
             new_uuid(),
             body,
             password_hash,
-            new_draft(),
+            new_draft(visit.language),
             here.clock(),
         )
     except OklpError as refusal:

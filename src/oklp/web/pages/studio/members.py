@@ -47,7 +47,7 @@ async def add(visit: Visit) -> Response:
             new_uuid(),
             body,
             password_hash,
-            new_draft(),
+            new_draft(visit.language),
             here.clock(),
         )
     except OklpError as refusal:
