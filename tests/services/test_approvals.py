@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -74,7 +74,7 @@ class Office:
         return done
 
     def waiting(self) -> list[str]:
-        return [each.proposal_id for each in self.world.run(proposals.waiting, self.world.now)]
+        return [each.proposal_id for each in self.world.run(proposals.waiting, None, 10, self.world.now)[0]]
 
     def status(self) -> str:
         return str(self.world.run(operators.match, self.match.match_id).status)
@@ -278,6 +278,40 @@ def test_held_winnings_take_two_as_well(office: Office) -> None:
         ("proposal.approve", "operator:fred"),
         ("proposal.make", "operator:fay"),
     ]
+
+
+def test_what_waits_is_read_by_the_page_and_counted_for_each_operator(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = office.world
+    made = []
+    for number in range(4):
+        match = world.live(office.game, [office.one, office.two], 500)
+        world.now += 1
+        made.append(office.proposed(office.settle(office.fred if number else office.fay, match)).proposal_id)
+    ended = office.proposed(office.abort(office.fred))
+    world.abort(office.match.match_id)  # as the game or a deadline might end it: that one waits no more
+
+    def listed(wanted: Callable[..., Any]) -> list[str]:
+        found, place = [], None
+        while True:
+            page, place = world.run(wanted, place, 3, world.now)
+            found += [each.proposal_id for each in page]
+            if place is None:
+                return found
+
+    def glance(who: Operator) -> proposals.Glance:
+        return world.run(proposals.glance, who, world.now)
+
+    assert (listed(proposals.waiting), listed(proposals.past)) == (made, [ended.proposal_id])
+    assert sorted(listed(proposals.page)) == sorted([*made, ended.proposal_id])
+    [about], _ = world.run(proposals.waiting, None, 3, world.now, match.match_id)
+    assert about.proposal_id == made[-1]
+    operators_seen = (office.fred, office.fay, office.olga, office.sue)
+    assert [glance(who) for who in operators_seen] == [(made, count) for count in (1, 3, 4, 0)]
+    monkeypatch.setattr(proposals, "GLANCE", 2)
+    assert glance(office.olga) == (made[:2], 2)
+    assert glance(office.fred) == (made[:2], 1), "what others proposed is found behind what he has"
 
 
 @pytest.mark.parametrize("decisions", [("approve", "approve"), ("approve", "decline"), ("approve", "withdraw")])

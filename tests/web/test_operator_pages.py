@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 
 import httpx
 import pyotp
 import pytest
+import sqlalchemy as sa
 
+from oklp.storage.schema_proposals import proposals
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
 from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
@@ -62,9 +65,8 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
     game = served.register(discovery="pull")
     one, two = (PlayerClient(served.url, deposit=100_000) for _ in range(2))
     match_id = paid_match(one, two, game.client_id, 60_000)
-    proposer, other = (served.new_operator("--role", "finance") for _ in range(2))
-    proposal_id = proposer.post(f"/matches/{match_id}/abort", json=REASON).json()["proposal_id"]
-    fred, fay = console(served, proposer), console(served, other)
+    proposal_id = served.operator.post(f"/matches/{match_id}/abort", json=REASON).json()["proposal_id"]
+    fred, fay = console(served, served.operator), console(served, served.new_operator("--role", "finance"))
     withdrawal, decision = f"approvals/{proposal_id}/withdraw", f"approvals/{proposal_id}"
 
     def forms(site: httpx.Client) -> set[str]:
@@ -86,6 +88,53 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
     assert (forms(fay), "Withdrawn" in shown, "a slip of mine" in shown) == (set(), True, True)
     assert send(fred, withdrawal, **REASON).status_code == 409
     assert one.match(match_id)["status"] == "live"
+
+
+def proposals_of(match_id: str, count: int) -> list[dict[str, object]]:
+    """Rows of what waits for long, made before anything else that waits: each of one player's winnings."""
+    made = {"match_id": match_id, "action": "held-winnings.release", "request": '{"decision": "release"}'}
+    kept = {"amount": 1, "currency": "XTS", "reason": "proved", "proposer_id": "nobody", "proposer": "nobody"}
+    waits = {"state": "waiting", "expires_at": 4_000_000_000_000}
+    return [{"id": f"p{n:03}", "user_id": f"u{n:03}", "proposed_at": n, **made, **kept, **waits} for n in range(count)]
+
+
+def test_what_waits_is_shown_by_the_page_and_all_of_it_is_a_click_away(served: Server) -> None:
+    game = served.register(discovery="pull")
+    match_id = PlayerClient(served.url).create(game.client_id)
+    support = console(served, served.new_operator("--role", "support"))
+    admin = console(served, served.operator)
+
+    def shown(path: str) -> list[str]:
+        return re.findall(r'id="proposal-(p\d+)"', admin.get(path).text)
+
+    def link(path: str, text: str) -> str:
+        found = re.search(rf'href="(\?[^"]+)">{text}<', admin.get(path).text)
+        assert found is not None, text
+        return "/operator/approvals" + unescape(found[1])
+
+    engine = sa.create_engine(served.database_url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(proposals.insert(), proposals_of(match_id, 120))
+        first = shown("/operator/approvals")
+        assert first == [f"p{n:03}" for n in range(25)]
+        assert "No longer possible" not in admin.get("/operator/approvals").text
+        all_of_it = link("/operator/approvals", "All that wait")
+        assert shown(all_of_it) == first
+        assert shown(link(all_of_it, "Newer")) == [f"p{n:03}" for n in range(25, 50)]
+        assert shown(f"/operator/approvals?list=waiting&match={match_id}") == first
+        assert shown("/operator/approvals?list=waiting&match=another") == []
+        listed = served.operator.get("/proposals", params={"waiting": "true", "limit": 100}).json()
+        rest = served.operator.get("/proposals", params={"waiting": "true", "cursor": listed["next_cursor"]}).json()
+        assert [each["proposal_id"] for each in (listed["proposals"] + rest["proposals"])[:120]] == [
+            f"p{n:03}" for n in range(120)
+        ]
+        pages = [site.get("/operator").text for site in (admin, support)]
+        assert [re.findall(r'<span class="count">([^<]+)<', page) for page in pages] == [["99+"], []]
+    finally:
+        with engine.begin() as connection:
+            connection.execute(proposals.delete().where(proposals.c.match_id == match_id))
+        engine.dispose()
 
 
 def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:

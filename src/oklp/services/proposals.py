@@ -6,9 +6,9 @@ A proposal holds nothing and changes nothing. What it is about goes on, and is l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from oklp import contract
 from oklp.errors import NotFound, WrongState
@@ -20,6 +20,9 @@ from oklp.storage import proposals as store
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
+ACTIONS = get_args(contract.ProposalAction)
+GLANCE = 100
+Place = tuple[int, str]
 WAITS = "There is a proposal about this already, which waits for a second operator."
 
 
@@ -88,16 +91,40 @@ def propose(
     return made
 
 
-def waiting(tx: Tx, now: int, match_id: str | None = None) -> list[contract.Proposal]:
-    """What can still be decided, oldest first; all of it, or what is about one match."""
-    return [view(row, now) for row in store.waiting(tx, now, match_id)]
+class Glance(NamedTuple):
+    """What every page of the console tells of: the oldest that wait, by id, and how many an operator may decide on.
+
+    Neither has more than `GLANCE`, which stands for as many or more.
+    """
+
+    ids: list[str]
+    to_decide: int
 
 
-def page(
-    tx: Tx, before: tuple[int, str] | None, limit: int, now: int
-) -> tuple[list[contract.Proposal], tuple[int, str] | None]:
+def glance(tx: Tx, who: Operator, now: int) -> Glance:
+    mine = [action for action in ACTIONS if who.may(action)]
+    to_decide = store.count_for(tx, who.id, mine, now, GLANCE) if mine else 0
+    return Glance(store.waiting_ids(tx, now, GLANCE), to_decide)
+
+
+def waiting(
+    tx: Tx, after: Place | None, limit: int, now: int, match_id: str | None = None
+) -> tuple[list[contract.Proposal], Place | None]:
+    """What can still be decided, oldest first, all of it or what is about one match; and after which the rest is."""
+    return _page(store.waiting(tx, now, after, limit + 1, match_id), limit, now)
+
+
+def page(tx: Tx, before: Place | None, limit: int, now: int) -> tuple[list[contract.Proposal], Place | None]:
     """All of them, newest first, and the place before which the rest follows."""
-    rows = store.page(tx, before, limit + 1)
+    return _page(store.page(tx, before, limit + 1), limit, now)
+
+
+def past(tx: Tx, before: Place | None, limit: int, now: int) -> tuple[list[contract.Proposal], Place | None]:
+    """As `page`, without what still waits."""
+    return _page(store.page(tx, before, limit + 1, over_at=now), limit, now)
+
+
+def _page(rows: Sequence[Row], limit: int, now: int) -> tuple[list[contract.Proposal], Place | None]:
     more = (int(rows[limit - 1].proposed_at), str(rows[limit - 1].id)) if len(rows) > limit else None
     return [view(row, now) for row in rows[:limit]], more
 

@@ -23,19 +23,42 @@ def get(tx: Tx, proposal_id: str) -> Row | None:
     return tx.row(sa.select(p).where(p.c.id == proposal_id))
 
 
-def waiting(tx: Tx, now: int, match_id: str | None = None) -> Sequence[Row]:
-    """Oldest first: what can still be decided. A match that has ended by itself leaves nothing to decide about it."""
+def _waits(now: int) -> sa.ColumnElement[bool]:
+    """What can still be decided. A match that has ended by itself leaves nothing to decide about it."""
     m = schema.matches
     over = sa.exists().where(m.c.id == p.c.match_id, m.c.status.in_(["finished", "aborted"]), p.c.user_id == "")
-    wanted = [p.c.state == "waiting", p.c.expires_at > now, ~over]
+    return sa.and_(p.c.state == "waiting", p.c.expires_at > now, ~over)
+
+
+def waiting(tx: Tx, now: int, after: tuple[int, str] | None, limit: int, match_id: str | None = None) -> Sequence[Row]:
+    """Oldest first: what can still be decided; all of it, or what is about one match."""
+    statement = sa.select(p).where(_waits(now))
     if match_id is not None:
-        wanted.append(p.c.match_id == match_id)
-    return tx.rows(sa.select(p).where(*wanted).order_by(p.c.proposed_at, p.c.id))
+        statement = statement.where(p.c.match_id == match_id)
+    if after is not None:
+        statement = statement.where(sa.tuple_(p.c.proposed_at, p.c.id) > sa.tuple_(*map(sa.literal, after)))
+    return tx.rows(statement.order_by(p.c.proposed_at, p.c.id).limit(limit))
 
 
-def page(tx: Tx, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
-    """Newest first, whatever became of them."""
+def waiting_ids(tx: Tx, now: int, limit: int) -> list[str]:
+    """Of the oldest that can still be decided."""
+    statement = sa.select(p.c.id).where(_waits(now)).order_by(p.c.proposed_at, p.c.id).limit(limit)
+    return [str(row.id) for row in tx.rows(statement)]
+
+
+def count_for(tx: Tx, operator_id: str, actions: Sequence[str], now: int, limit: int) -> int:
+    """How many of these actions somebody else has proposed, for this operator to decide on; no more than `limit`."""
+    wanted = (_waits(now), p.c.proposer_id != operator_id, p.c.action.in_(actions))
+    some = sa.select(p.c.id).where(*wanted).limit(limit).subquery()
+    row = tx.row(sa.select(sa.func.count()).select_from(some))
+    return int(row[0]) if row is not None else 0
+
+
+def page(tx: Tx, before: tuple[int, str] | None, limit: int, over_at: int | None = None) -> Sequence[Row]:
+    """Newest first, whatever became of them; with `over_at` those alone that nobody could decide on any more then."""
     statement = sa.select(p)
+    if over_at is not None:
+        statement = statement.where(~_waits(over_at))
     if before is not None:
         statement = statement.where(sa.tuple_(p.c.proposed_at, p.c.id) < sa.tuple_(*map(sa.literal, before)))
     return tx.rows(statement.order_by(p.c.proposed_at.desc(), p.c.id.desc()).limit(limit))

@@ -227,10 +227,9 @@ async def abort(
 async def list_proposals(
     here: Here, operator: AsOperator, waiting: bool = False, cursor: Cursor = None, limit: Limit = 50
 ) -> contract.ProposalPage:
-    """What takes two operators, newest first; or all that still waits, oldest first."""
-    if waiting:
-        return contract.ProposalPage(proposals=await here.db.read(proposals.waiting, here.clock()))
-    found, more = await here.db.read(proposals.page, from_cursor(cursor, int, str), limit, here.clock())
+    """What takes two operators, newest first; or what still waits, oldest first."""
+    wanted = proposals.waiting if waiting else proposals.page
+    found, more = await here.db.read(wanted, from_cursor(cursor, int, str), limit, here.clock())
     return contract.ProposalPage(proposals=found, next_cursor=to_cursor(*more) if more is not None else None)
 
 

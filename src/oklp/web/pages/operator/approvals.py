@@ -12,25 +12,43 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused, waiting_proposals
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused
 from oklp.web.pages.visit import Visit
 
 
 async def list_proposals(visit: Visit) -> Response:
-    return await _show(visit, Form())
+    """The oldest that wait, above what became of the others; with `?list=waiting` all that wait, by the page."""
+    cursor = from_cursor(visit.argument("cursor"), int, str)
+    if visit.argument("list") != "waiting":
+        return await _show(visit, Form(), before=cursor)
+    match_id = visit.argument("match") or None
+    found, more = await visit.here.db.read(proposals.waiting, cursor, A_PAGE, visit.here.clock(), match_id)
+    return await show(
+        visit,
+        "operator/approvals.html",
+        waiting=found,
+        more_waiting=to_cursor(*more) if more else None,
+        listed=True,
+        match_id=match_id or "",
+        past=[],
+        more=None,
+        above=visit.here.settings.approval_above,
+        form=Form(),
+    )
 
 
-async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
+async def _show(visit: Visit, form: Form, status: int = 200, before: proposals.Place | None = None) -> Response:
     here = visit.here
-    before = from_cursor(visit.argument("cursor"), int, str) if visit.request.method == "GET" else None
-    found, more = await here.db.read(proposals.page, before, A_PAGE, here.clock())
-    waiting = await waiting_proposals(visit)
+    waiting, more_waiting = await here.db.read(proposals.waiting, None, A_PAGE, here.clock())
+    past, more = await here.db.read(proposals.past, before, A_PAGE, here.clock())
     return await show(
         visit,
         "operator/approvals.html",
         status,
         waiting=waiting,
-        past=[each for each in found if each.proposal_id not in {other.proposal_id for other in waiting}],
+        more_waiting=to_cursor(*more_waiting) if more_waiting else None,
+        listed=False,
+        past=past,
         more=to_cursor(*more) if more else None,
         above=here.settings.approval_above,
         form=form,

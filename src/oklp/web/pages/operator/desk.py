@@ -33,7 +33,7 @@ class Nav(NamedTuple):
     """What the frame shows of an operator, and what the pages ask before they show a button.
 
     `operator` is None while he has no second factor: the console is shut for him. `approvals` are the proposals that
-    he may decide on, `seen` all that wait, as the stream of the page tells them apart.
+    he may decide on, counted up to `proposals.GLANCE`; `seen` what waits, as the stream of the page tells it apart.
     """
 
     username: str
@@ -48,15 +48,13 @@ class Nav(NamedTuple):
 async def _nav(visit: Visit) -> Nav:
     if await _shut(visit):
         return Nav(visit.me.username, None)
-    who, waiting = operator(visit), await waiting_proposals(visit)
-    mine = [each for each in waiting if who.may(each.action) and each.proposed_by != who.username]
-    return Nav(who.username, who, len(mine), digest(waiting))
+    who, waiting = operator(visit), await _glance(visit)
+    return Nav(who.username, who, waiting.to_decide, digest(waiting))
 
 
-async def waiting_proposals(visit: Visit) -> list[contract.Proposal]:
-    """What two operators have to agree on, oldest first. Raises SecondFactorMissing."""
-    operator(visit)
-    return await visit.here.db.read(proposals.waiting, visit.here.clock())
+async def _glance(visit: Visit) -> proposals.Glance:
+    """At what two operators have to agree on. Raises SecondFactorMissing."""
+    return await visit.here.db.read(proposals.glance, operator(visit), visit.here.clock())
 
 
 async def _shut(visit: Visit) -> bool:
@@ -170,5 +168,5 @@ def proposed(visit: Visit) -> Response:
 routes: list[Route] = [
     operator_page("/operator", overview),
     operator_page("/operator/search", search),
-    live_route("/operator", waiting_proposals, OPERATOR),
+    live_route("/operator", _glance, OPERATOR),
 ]

@@ -54,7 +54,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     db = visit.here.db
     found = await db.read(operators.match, visit.request.path_params["match_id"])
     details = [await db.read(webhooks.detail, each.delivery_id) for each in found.deliveries[:MOST_DETAILS]]
-    waiting = await db.read(proposals.waiting, visit.here.clock(), found.match_id)
+    waiting, _more = await db.read(proposals.waiting, None, A_PAGE, visit.here.clock(), found.match_id)
     shown = {"match": found, "deliveries": details, "proposals": waiting, "form": form}
     return await show(visit, "operator/match.html", status, **shown)
 
