@@ -269,6 +269,11 @@ result_reports = _counter(
 worker_lag_seconds = _gauge(
     "oklp_worker_lag_seconds", "How long the oldest due piece of the worker's work has been due.", mode="livemax"
 )
+counting_lag_seconds = _gauge(
+    "oklp_counting_lag_seconds",
+    "How long the oldest event has waited to be counted for players' results and told to them.",
+    mode="livemax",
+)
 posting_sets = _counter("oklp_ledger_posting_sets_total", "Posting sets written to the ledger, by kind.", "kind")
 login_failures = _counter("oklp_login_failures_total", "Log-ins refused for a wrong name or password.")
 mails = _counter("oklp_mails_total", "Attempts to send a mail, by outcome.", "outcome")

@@ -18,7 +18,7 @@ from oklp import signing
 from oklp.errors import OklpError
 from oklp.exchange import Exchange, Outgoing
 from oklp.faults import Credentials, FaultyNetwork
-from oklp.observability import get_logger, observe_delivery, worker_lag_seconds
+from oklp.observability import counting_lag_seconds, get_logger, observe_delivery, worker_lag_seconds
 from oklp.relay import Relay
 from oklp.services import auth, calls, faults, housekeeping, matches, records, results, starting
 from oklp.services.auth import KeyRing
@@ -239,7 +239,9 @@ class Worker:
             self._told.clear()
             more, began = False, now()
             try:
-                if await self._db.read(records.behind):
+                behind = await self._db.read(records.behind, self._clock())
+                counting_lag_seconds.set(behind.lag_ms / 1000)
+                if behind.due:
                     more = await self._db.write(records.keep, Posting(self._settings, self._vault, self._clock()))
             except OklpError as refusal:
                 log.warning("records_not_kept", detail=refusal.detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from html import unescape
 
@@ -11,6 +12,7 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
+from oklp.storage.schema import events
 from oklp.storage.schema_proposals import proposals
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
 from tests.web.staff import log_in
@@ -134,6 +136,31 @@ def test_what_waits_is_shown_by_the_page_and_all_of_it_is_a_click_away(served: S
     finally:
         with engine.begin() as connection:
             connection.execute(proposals.delete().where(proposals.c.match_id == match_id))
+        engine.dispose()
+
+
+def test_health_and_metrics_say_how_far_the_counting_of_results_is_behind(served: Server) -> None:
+    """An event that is an hour old, behind a transaction that never ends: nobody can count it."""
+    event = {"tx_number": 2**62, "kind": "wallet", "at": int(time.time() * 1000) - 3_600_000}
+
+    def metric() -> float:
+        text = httpx.get(f"{served.url}/metrics").text
+        return float(text.partition("\noklp_counting_lag_seconds ")[2].partition("\n")[0])
+
+    engine = sa.create_engine(served.database_url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(events.insert(), event)
+        page = console(served, served.operator).get("/operator/health").text
+        assert re.search(r"<dt>Counting is behind</dt><dd>3,6\d\d s<", page), page
+        assert 3_600_000 <= served.operator.get("/health").json()["counting_lag_ms"] < 3_700_000
+        until = time.monotonic() + 20
+        while not 3_600 <= metric() < 3_700:
+            assert time.monotonic() < until, metric()
+            time.sleep(0.05)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(events.delete().where(events.c.tx_number == event["tx_number"]))
         engine.dispose()
 
 

@@ -305,7 +305,7 @@ class EscrowTotal(Wire):
 
 
 class OperatorOverview(Wire):
-    """What goes on: the newest of each list, at the most six."""
+    """What goes on: the newest of each list, at the most six. `counting_lag_ms` as in `Health`."""
 
     pending: int
     starting: int
@@ -314,6 +314,7 @@ class OperatorOverview(Wire):
     deliveries_waiting: int
     deliveries_failed: int
     matches_overdue: int
+    counting_lag_ms: int
     hours: list[HourOfMatches]
     oldest_live: list[Match]
     failed_deliveries: list[Delivery]
@@ -322,6 +323,8 @@ class OperatorOverview(Wire):
 
 
 class Health(Wire):
+    """`counting_lag_ms`: how long the oldest event has waited to be counted for players' results and told to them."""
+
     database: str
     schema_current: bool
     sandbox: bool
@@ -330,3 +333,4 @@ class Health(Wire):
     deliveries_waiting: int
     deliveries_failed: int
     matches_overdue: int
+    counting_lag_ms: int

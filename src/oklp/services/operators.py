@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import NotFound, WrongState
-from oklp.services import books, games, ledger, matches, players, proposals, results, views, webhooks
+from oklp.services import books, games, ledger, matches, players, proposals, records, results, views, webhooks
 from oklp.services.proposals import Subject
 from oklp.services.staff import Operator
 from oklp.settings import Settings
@@ -265,10 +265,16 @@ class Backlog(NamedTuple):
     deliveries_waiting: int
     deliveries_failed: int
     matches_overdue: int
+    counting_lag_ms: int
 
 
 def backlog(tx: Tx, now: int) -> Backlog:
-    return Backlog(outbox.count(tx, "waiting"), outbox.count(tx, "failed"), match_store.count_overdue(tx, now))
+    return Backlog(
+        outbox.count(tx, "waiting"),
+        outbox.count(tx, "failed"),
+        match_store.count_overdue(tx, now),
+        records.behind(tx, now).lag_ms,
+    )
 
 
 def _audit(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from oklp import contract
 from oklp.domain import matches as rules
@@ -32,10 +33,23 @@ BEST = 10
 RECENT = 40
 
 
-def behind(tx: Tx) -> bool:
-    """Whether there is something in the log that was not read yet."""
+class Behind(NamedTuple):
+    """`due`: there is something to read in the log. `lag_ms`: for how long the oldest that was not read is there.
+
+    What cannot be read yet, since a transaction that may write before it goes on, is late all the same.
+    """
+
+    due: bool
+    lag_ms: int
+
+
+def behind(tx: Tx, now: int) -> Behind:
+    """One look at the place that was read up to, one at what follows it."""
     place = store.place(tx)
-    return place is None or events.is_news(tx, place, horizon(tx))
+    first = events.first_news(tx, place or store.START)
+    if first is None:
+        return Behind(place is None, 0)
+    return Behind(place is None or first.tx_number < horizon(tx), max(now - first.at, 0))
 
 
 def keep(tx: Tx, posting: Posting) -> bool:

@@ -37,11 +37,11 @@ def news(tx: Tx, after: tuple[int, int], below: int, limit: int) -> Sequence[Row
     return tx.rows(statement.order_by(e.c.tx_number, e.c.seq).limit(limit))
 
 
-def is_news(tx: Tx, after: tuple[int, int], below: int) -> bool:
-    """Whether anything happened since, but that players were told of what had."""
+def first_news(tx: Tx, after: tuple[int, int]) -> Row | None:
+    """(tx_number, at) of the first thing since, but that players were told of what had happened."""
     later = sa.tuple_(e.c.tx_number, e.c.seq) > sa.tuple_(*map(sa.literal, after))
-    wanted = (later, e.c.tx_number < below, e.c.kind != "notification")
-    return tx.row(sa.select(e.c.seq).where(*wanted).limit(1)) is not None
+    statement = sa.select(e.c.tx_number, e.c.at).where(later, e.c.kind != "notification")
+    return tx.row(statement.order_by(e.c.tx_number, e.c.seq).limit(1))
 
 
 def since_for(tx: Tx, user_id: str, after: tuple[int, int], below: int, limit: int) -> Sequence[Row]:

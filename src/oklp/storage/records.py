@@ -11,6 +11,7 @@ from oklp.storage import schema, schema_records, sets
 from oklp.storage.tx import Row, Tx
 
 FOLLOWER = "records"
+START = (-1, 0)  # before the first event of a log
 _RESULT = ("match_id", "user_id", "game_id", "at", "place", "verdict", "currency", "paid", "won")
 
 r = schema_records.player_results
@@ -28,8 +29,8 @@ def place(tx: Tx, *, lock: bool = False) -> tuple[int, int] | None:
 
 def begin(tx: Tx) -> None:
     """Read the log from its start on, unless somebody does already."""
-    sql = "INSERT INTO followers (name, tx_number, seq) VALUES (:name, -1, 0) ON CONFLICT DO NOTHING"
-    tx.execute(sa.text(sql), {"name": FOLLOWER})
+    sql = "INSERT INTO followers (name, tx_number, seq) VALUES (:name, :tx_number, :seq) ON CONFLICT DO NOTHING"
+    tx.execute(sa.text(sql), {"name": FOLLOWER, "tx_number": START[0], "seq": START[1]})
 
 
 def move(tx: Tx, to: tuple[int, int]) -> None:
