@@ -262,7 +262,8 @@ class Life(RuleBasedStateMachine):
     def _report(self, reports: Sequence[tuple[Game, Match, Report]]) -> None:
         """In one transaction, decided in order."""
         outcomes = self.world.report_batch([(game.game_id, self._wire(match, made)) for game, match, made in reports])
-        shut = [self.model.may_ask(game) for game, _, _ in reports]  # before the first of them ends anything
+        # Before the first of them ends anything.
+        shut = [self.model.may_ask(game, match) for game, match, _ in reports]
         for (game, match, made), outcome, forbidden in zip(reports, outcomes, shut, strict=True):
             if not self._check(forbidden or self.model.may_report(game, match, made), outcome):
                 continue

@@ -445,8 +445,10 @@ class Model:
         above = any(forfeit and rank < worst_played for _, rank, forfeit in teams)
         return fit_ranks([rank for _, rank, _ in teams]) and not above
 
-    def may_ask(self, game: Game) -> Refusals:
-        """A suspended game asks for nothing once it has nothing left to play."""
+    def may_ask(self, game: Game, about: Match | None = None) -> Refusals:
+        """A suspended game asks for nothing once it has nothing left to play, but what became of its results."""
+        if about is not None and about.game is game and about.status == "finished":
+            return set()
         playing = any(match.game is game and match.status in ("starting", "live") for match in self.matches)
         return set() if game.open or playing else {Forbidden}
 

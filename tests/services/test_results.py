@@ -144,9 +144,8 @@ def test_a_suspended_game_finishes_what_is_live_and_then_reports_nothing(world: 
     reports = some_result(match, mode)
     for report in reports:
         assert world.report(match.game_id, report).accepted
-    for report in reports:
-        with refused(Forbidden):
-            world.report(match.game_id, report)
+    with refused(Forbidden):
+        world.report(match.game_id, reports[0].model_copy(update={"match_id": "0" * 24}))
     for token in ("token", "unknown"):
         with refused(Forbidden):
             world.db.run_set(launch.token_info, TokenQuestion(match.game_id, hash_token(token), world.now))
@@ -155,6 +154,36 @@ def test_a_suspended_game_finishes_what_is_live_and_then_reports_nothing(world: 
     world.approve_game(match.game_id)
     assert world.report(match.game_id, reports[0]).accepted
     assert world.db.run_set(launch.token_info, question).match_status == "finished"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_suspended_game_is_told_what_became_of_a_result_whose_answer_was_lost(world: World, mode: str) -> None:
+    match, called_off = (in_state(world, mode, "live") for _ in range(2))
+    reports = some_result(match, mode)
+    world.report_batch([(match.game_id, report) for report in reports])
+    world.abort(called_off.match_id)
+    for game_id in (match.game_id, called_off.game_id):
+        world.suspend_game(game_id)
+    first = reports[0].participants[0]
+    other = reports[0].model_copy(
+        update={"participants": [first.model_copy(update={"score": first.score + 1}), *reports[0].participants[1:]]}
+    )
+    before = (world.count("postings"), world.count("results"))
+    # With what it has no answer to expect for, in one transaction: another's match, and one that no result ended.
+    *again, different, foreign, never = world.report_batch(
+        [
+            *((match.game_id, report) for report in (*reports, other)),
+            (called_off.game_id, reports[0]),
+            (called_off.game_id, some_result(called_off, mode)[0]),
+        ]
+    )
+    finished = contract.FinishAnswer(match_id=match.match_id, accepted=True, match_status="finished")
+    assert again == [finished] * len(reports)
+    assert different == finished.model_copy(update={"accepted": False})
+    assert isinstance(foreign, Forbidden)
+    assert isinstance(never, Forbidden)
+    assert (world.count("postings"), world.count("results")) == before
+    assert kept_aside(world, match.match_id) == 1
 
 
 def test_a_suspended_game_whose_match_is_starting_is_not_shut(world: World) -> None:

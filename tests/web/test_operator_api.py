@@ -128,15 +128,20 @@ def test_suspending_a_game_refunds_what_waits_and_lets_the_live_finish(table: Ta
 
 
 def test_a_suspended_game_has_no_tokens_left_to_use(table: Table) -> None:
-    """Read at each request: the token that it has is worth nothing from now on, and neither is a new one."""
+    """Read at each request: the token that it has is worth nothing from now on, and neither is a new one.
+
+    A result that was accepted still is when it is sent again, for its answer may have been lost.
+    """
     match_id = table.live()
     report = table.backend.report(match_id, table.one.user_id)
+    aborted = table.pending()
     token = {"token": table.one.act(match_id, "launch")["launch_url"].split("token=")[1]}
     requests = [
         ("GET", "/api/game/v1/matches", None),
         ("GET", f"/api/game/v1/matches/{match_id}", None),
         ("GET", f"/api/game/v1/users/{table.one.user_id}", None),
         ("POST", "/api/game/v1/token-info", token),
+        ("POST", "/api/game/v1/finish", {**report, "match_id": aborted}),
         ("POST", "/api/game/v1/finish", report),
     ]
 
@@ -144,12 +149,12 @@ def test_a_suspended_game_has_no_tokens_left_to_use(table: Table) -> None:
         return [backend.http.request(method, path, json=body).status_code for method, path, body in requests]
 
     must(act(table.served, f"/games/{table.game.client_id}/vetting", decision="suspend"))
-    assert statuses(table.backend) == [200] * 5, "it finishes what is live"
-    assert statuses(table.backend) == [403] * 5
+    assert statuses(table.backend) == [200] * 4 + [409, 200], "it finishes what is live"
+    assert statuses(table.backend) == [403] * 5 + [200]
     another = GameClient(table.served.url, table.game)  # tokens say who it is, not what it may do
-    assert statuses(another) == [403] * 5
+    assert statuses(another) == [403] * 5 + [200]
     must(act(table.served, f"/games/{table.game.client_id}/vetting", decision="approve"))
-    assert statuses(another) == [200] * 5
+    assert statuses(another) == [200] * 4 + [409, 200]
 
 
 # --- players ---------------------------------------------------------------------------------------------------------

@@ -102,9 +102,11 @@ def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | Ok
     InvalidRequest (roster, ranks, mode), Forbidden (a suspended game that has nothing left to play).
     """
     batch = _load(tx, [report.request.match_id for report in reports])
-    # Whoever has a match in play is not shut; nobody else is looked up.
+    # Whoever has a match in play is not shut, and what is finished is answered to those who are. Of the other games it
+    # is looked up.
     playing = {match.row.game_id for match in batch.matches.values() if match.status in rules.IN_PLAY}
-    batch.shut = matches.shut_games(tx, {report.game_id for report in reports} - playing)
+    asking = {report.game_id for report in reports if not _is_repeat(batch, report)}
+    batch.shut = matches.shut_games(tx, asking - playing)
     outcomes: list[contract.FinishAnswer | OklpError] = []
     for report in reports:
         try:
@@ -138,8 +140,18 @@ def _load(tx: Tx, match_ids: Sequence[str]) -> _Batch:
     return _Batch(opened)
 
 
+def _is_repeat(batch: _Batch, report: Report) -> bool:
+    """Whether it is about a finished match of that game: nothing begins or ends by it.
+
+    Such a report may be the retry of one whose answer was lost. A game that was suspended in between is told that it
+    was accepted, or would take it for refused.
+    """
+    match = batch.matches.get(report.request.match_id)
+    return match is not None and match.row.game_id == report.game_id and match.status == rules.FINISHED
+
+
 def _decide(batch: _Batch, report: Report) -> contract.FinishAnswer:
-    if report.game_id in batch.shut:
+    if report.game_id in batch.shut and not _is_repeat(batch, report):
         raise Forbidden(matches.GAME_SHUT)
     match = batch.matches.get(report.request.match_id)
     if match is None or match.row.game_id != report.game_id:
