@@ -654,10 +654,14 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{_OPERATOR}/mails"): operators(200),
     ("GET", f"{_OPERATOR}/books"): operators(200, roles=(FINANCE, ADMIN)),
     ("GET", f"{_OPERATOR}/health"): operators(200),
+    # --- for machines and people who look after the server: they tell nothing of anybody ---
+    ("GET", "/healthz"): everyone(200),
+    ("GET", "/readyz"): everyone(200),
+    ("GET", "/metrics"): everyone(200),
 }
 
-# For machines and people who look after the server; they tell nothing of anybody.
-PUBLIC = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
+# The document itself, and another spelling of what is in it.
+PUBLIC = {"/openapi.json", "/docs", "/docs/oauth2-redirect", f"{_REALM}/"}
 
 
 # --- the tests -------------------------------------------------------------------------------------------------------

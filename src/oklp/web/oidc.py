@@ -55,7 +55,7 @@ def _oauth(handler: Handler) -> Handler:
     async def guarded(request: Asked) -> Response:
         try:
             if request.path_params["realm"] != context_behind(request).settings.realm:
-                return oauth_answer("Realm does not exist", "There is no such realm here.", 404)
+                return oauth_answer("invalid_request", "There is no such realm here.", 404)
             return await handler(request)
         except OAuthError as error:
             return error.answer()
@@ -195,7 +195,7 @@ def discovery_document(issuer: str) -> dict[str, Any]:
         "introspection_endpoint": f"{base}/token/introspect",
         "jwks_uri": f"{base}/certs",
         "grant_types_supported": [CLIENT_CREDENTIALS],
-        "response_types_supported": [],
+        "response_types_supported": ["none"],  # nobody logs in here; readers refuse an empty list (RFC 8414, section 2)
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": methods,
@@ -214,6 +214,7 @@ _BASE = "/auth/realms/{realm}"
 token_route = Route(f"{_BASE}/protocol/openid-connect/token", token, methods=["POST"])
 routes = [
     Route(_BASE, realm, methods=["GET"]),
+    Route(f"{_BASE}/", realm, methods=["GET"]),  # as those write it who join addresses to it
     Route(f"{_BASE}/.well-known/openid-configuration", discovery, methods=["GET"]),
     Route(f"{_BASE}/protocol/openid-connect/certs", certs, methods=["GET"]),
     token_route,

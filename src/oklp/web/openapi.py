@@ -6,20 +6,21 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from oklp import contract
 
 PROBLEM = "application/problem+json"
 FORM = "application/x-www-form-urlencoded"
 
-_MODELS: tuple[type[BaseModel], ...] = (
-    contract.TokenInfoRequest,
-    contract.TokenInfo,
-    contract.FinishRequest,
-    contract.FinishAnswer,
-    contract.TokenAnswer,
-    contract.Problem,
+# As they are on the wire: what is read by what it is validated as, what is answered by what it is written as.
+_MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
+    (contract.TokenInfoRequest, "validation"),
+    (contract.FinishRequest, "validation"),
+    (contract.TokenInfo, "serialization"),
+    (contract.FinishAnswer, "serialization"),
+    (contract.TokenAnswer, "serialization"),
+    (contract.Problem, "serialization"),
 )
 
 
@@ -90,6 +91,22 @@ def _document(summary: str) -> dict[str, Any]:
     return {"get": {"tags": ["issuer"], "summary": summary, "responses": {"200": answer, "404": missing}}}
 
 
+def _health(summary: str, media_type: str, answer: dict[str, Any], *others: int) -> dict[str, Any]:
+    content = {"content": {media_type: {"schema": answer}}}
+    responses = {"200": {"description": "Done", **content}}
+    responses |= {str(status): {"description": "Not yet, or no longer", **content} for status in others}
+    return {"get": {"tags": ["health"], "summary": summary, "responses": responses}}
+
+
+def _health_paths() -> dict[str, Any]:
+    status = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    return {
+        "/healthz": _health("The process answers", "application/json", status),
+        "/readyz": _health("The database is reachable and current", "application/json", status, 503),
+        "/metrics": _health("Figures for Prometheus", "text/plain", {"type": "string"}),
+    }
+
+
 def _plain_paths() -> dict[str, Any]:
     realm = "/auth/realms/{realm}"
     finish = _hot("Report a result (A7)", contract.FinishRequest, contract.FinishAnswer)
@@ -118,6 +135,7 @@ def _plain_paths() -> dict[str, Any]:
         "/api/game/v1/finish": finish,
         "/api/games/v1/finish": finish,
         **issuer,
+        **_health_paths(),
     }
 
 
@@ -129,9 +147,7 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is not None:
             return app.openapi_schema
         document = generated()
-        _, definitions = models_json_schema(
-            [(model, "validation") for model in _MODELS], ref_template="#/components/schemas/{model}"
-        )
+        _, definitions = models_json_schema(_MODELS, ref_template="#/components/schemas/{model}")
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(definitions["$defs"])
         components["securitySchemes"] = {
