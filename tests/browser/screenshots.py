@@ -1,14 +1,17 @@
-"""Pictures of every page, on a desktop and a phone, light and dark: for eyes, not for comparing.
+"""Pictures of every page, on a desktop and a phone, light and dark: for eyes, not for comparing. With them, how long
+each page takes until there is something to see, as the browser counts it from the click (first contentful paint).
 
-make screenshots                       into build/screenshots/
+make screenshots                       into build/screenshots/, the times into times.json there
 make screenshots ARGS="--only room"    those whose name has `room` in it
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import socket
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +28,14 @@ DEVICES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
+
+
+# How long it may take on loopback from a click until there is something to see.
+MOST_MILLISECONDS = 1_000
+
+FIRST_CONTENT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+
+Times = dict[str, dict[str, float]]
 
 
 class Scene(NamedTuple):
@@ -166,7 +177,9 @@ def log_in(page: Page, username: str) -> None:
     page.wait_for_url("**/games")
 
 
-def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, language: str) -> None:
+def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, language: str) -> Times:
+    """The pictures; returned are the milliseconds to content, by page and by variant."""
+    times: Times = {scene.name: {} for scene in scenes}
     people = list(dict.fromkeys(scene.seen_by for scene in scenes))
     for device, options in DEVICES.items():
         for scheme in ("light", "dark"):
@@ -181,8 +194,22 @@ def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, la
                 for scene in scenes:
                     if scene.seen_by == person:
                         page.goto(scene.path, wait_until="load")
+                        page.wait_for_function(FIRST_CONTENT)
+                        times[scene.name][f"{device}-{scheme}"] = page.evaluate(FIRST_CONTENT)
                         page.screenshot(path=folder / f"{scene.name}-{device}-{scheme}.png", full_page=True)
                 context.close()
+    return times
+
+
+def say(times: Times) -> None:
+    """The slowest pages, each by the median of its variants: the first of a visit also fetches the style sheet."""
+    typical = {name: statistics.median(each.values()) for name, each in times.items()}
+    slowest = sorted(typical, key=typical.__getitem__, reverse=True)
+    print(f"to content: {statistics.median(typical.values()):.0f} ms, half of the pages sooner; the slowest are")
+    for name in slowest[:5]:
+        print(f"  {name}: {typical[name]:.0f} ms, at most {max(times[name].values()):.0f}")
+    late = sorted(name for name, each in times.items() if max(each.values()) > MOST_MILLISECONDS)
+    print(f"later than {MOST_MILLISECONDS} ms: {', '.join(late) or 'none'}")
 
 
 def take_factors(browser: Browser, server: Server, folder: Path, language: str) -> None:
@@ -233,10 +260,13 @@ def main() -> None:
         chromium() as browser,
     ):
         wanted = [scene for scene in scenes(server) if options.only in scene.name]
-        take(browser, server, wanted, options.out, options.language)
+        times = take(browser, server, wanted, options.out, options.language)
         if options.only in "factor-":
             take_factors(browser, server, options.out, options.language)
     print(f"{len(wanted)} pages in {options.out}")
+    if times:
+        (options.out / "times.json").write_text(json.dumps(times, indent=1))
+        say(times)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -107,6 +108,7 @@ def test_two_people_meet_pay_and_play_and_the_winner_sees_the_winnings(
         other.get_by_role("button", name="Confirm and pay 5.00").click()
         expect(other.get_by_role("heading", name="Play!")).to_be_visible(timeout=10_000)
         expect(page.get_by_role("heading", name="Play!")).to_be_visible(timeout=10_000)
+        expect(page.locator(".due")).to_have_text(re.compile(r"due by .*\d{4}, .* · \d{1,2}:\d\d left\s*$"))
         match_id = page.url.rpartition("/")[2]
 
         # Bea's bot plays badly, Ada plays herself: in a tab of its own, which the page opens.

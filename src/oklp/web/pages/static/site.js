@@ -26,9 +26,9 @@ function left(until) {
 }
 
 function tick() {
-  for (const time of document.querySelectorAll("time[data-countdown]")) {
-    const text = left(Date.parse(time.dateTime));
-    if (time.textContent !== text) time.textContent = text;
+  for (const part of document.querySelectorAll("[data-countdown]")) {
+    const text = part.dataset.text.replace("{}", left(Date.parse(part.dataset.countdown)));
+    if (part.textContent !== text) part.textContent = text;
   }
 }
 
