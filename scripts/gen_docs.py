@@ -112,6 +112,8 @@ _ADVICE = {
     "idempotency-reuse": "Use a new key for a new request; send the same body with the same key.",
     "malformed-request": "Send what the content type says: well-formed JSON, or a form for the token endpoint.",
     "request-too-large": "Send less. The bound is `OKLP_BODY_LIMIT_BYTES`.",
+    "head-too-large": "Send shorter headers, and a shorter address: 64 KB are allowed.",
+    "request-timed-out": "Send it anew, all of it within `OKLP_ARRIVAL_SECONDS`.",
     "unauthenticated": "Log in, or ask for a new access token, and send it as `Authorization: Bearer …`.",
     "second-factor-required": "Complete the log-in: `POST …/sessions/second-factor` with `pending_token` and one of "
     "`methods`.",

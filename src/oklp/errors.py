@@ -4,7 +4,9 @@
     ├── InvalidRequest        422  invalid-request       a field is at fault; `errors` names it
     │   └── IdempotencyReuse  422  idempotency-reuse     the key was used with another body
     ├── MalformedRequest      400  malformed-request     not JSON, not a form, not decodable
-    │   └── RequestTooLarge   413  request-too-large
+    │   ├── RequestTooLarge   413  request-too-large
+    │   │   └── HeadTooLarge  431  head-too-large        the address and the headers
+    │   └── RequestTimedOut   408  request-timed-out     not all of it has come
     ├── Unauthenticated       401  unauthenticated       no credentials, or not valid ones
     │   └── SecondFactorRequired 401  second-factor-required  the password is right, and not enough
     ├── Forbidden             403  forbidden             known, and not allowed
@@ -84,6 +86,18 @@ class MalformedRequest(OklpError):
 
 class RequestTooLarge(MalformedRequest):
     code, status, title = "request-too-large", 413, "The request is too large"
+
+
+class HeadTooLarge(RequestTooLarge):
+    """The address and the headers together (RFC 6585, section 5)."""
+
+    code, status, title = "head-too-large", 431, "The head of the request is too large"
+
+
+class RequestTimedOut(MalformedRequest):
+    """It took too long to arrive (RFC 9110, section 15.5.9)."""
+
+    code, status, title = "request-timed-out", 408, "The request took too long"
 
 
 class Unauthenticated(OklpError):

@@ -24,8 +24,9 @@ from oklp.app import create_server
 from oklp.errors import Unavailable
 from oklp.settings import Settings
 from oklp.storage.presence import Presence
+from oklp.web.connections import Connection
 from oklp.web.faults import SEVER
-from oklp.web.problems import problem
+from oklp.web.problems import refused
 
 log = observability.get_logger(__name__)
 
@@ -107,7 +108,8 @@ def run(app: Any, settings: Settings, sockets: list[socket.socket], workers: int
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=functools.partial(Connection, settings.arrival_seconds),  # type: ignore[arg-type]
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -201,7 +203,7 @@ class Cut:
             # Whether it was carried out is open: a job that was handed over is finished before the process ends.
             refusal = Unavailable("The server is stopping. What was asked may have been done.", retry_after_seconds=2)
             with contextlib.suppress(RuntimeError):  # the answer had begun
-                await problem(refusal)(scope, receive, send)
+                await refused(scope["path"], refusal)(scope, receive, send)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     queue_limit: int = Field(default=2_000, ge=1, description="Jobs waiting for a lane before the answer is 503.")
     batch_limit: int = Field(default=256, ge=1, le=5_000, description="Jobs that share one commit at the most.")
     body_limit_bytes: int = Field(default=262_144, ge=1_024, description="Largest request body.")
+    arrival_seconds: Seconds = Field(
+        default=60, description="How long a request may take to arrive, and a connection may stand without one."
+    )
     trusted_proxies: str = Field(
         default="",
         description="Comma-separated addresses of reverse proxies whose `X-Forwarded-For` is believed.",
