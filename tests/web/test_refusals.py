@@ -41,6 +41,14 @@ def test_the_issuer_refuses_as_oauth_does(served: Server) -> None:
     for path in ("/auth", "/auth/", "/auth/nope", f"/auth/realms/oklp{'/x' * 3}"):
         _oauth(httpx.get(f"{served.url}{path}"), 404, "invalid_request")
     _oauth(httpx.get(f"{served.url}/auth/realms/nope"), 404, "invalid_request")
+    # A 401 asks for what clients have here, however they have tried (RFC 9110, section 11.6.1).
+    grant = {"grant_type": "client_credentials"}
+    for answer in (
+        httpx.post(f"{endpoint}/token", data={**grant, "client_id": "none", "client_secret": "x"}),
+        httpx.post(f"{endpoint}/token", data=grant, auth=("none", "x")),
+    ):
+        _oauth(answer, 401, "invalid_client")
+        assert answer.headers["www-authenticate"] == 'Basic realm="oklp"'
     # And nobody else does.
     answer = httpx.get(f"{served.url}/authors")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
@@ -88,6 +96,36 @@ def test_a_body_that_is_no_json_is_told_to_be_json(served: Server) -> None:
             assert "errors" not in answer.json()
     assert player.http.post(f"{PLAYER}/wallet/deposits", json=["amount"]).status_code == 422
     assert player.available() == 0
+
+
+def test_a_number_that_is_too_long_to_be_read_is_named(served: Server) -> None:
+    game = GameClient(served.url, served.register(discovery="pull"))
+    result = '{"match_id": "%s", "participants": [{"id": "u", "score": %s}]}'
+    for score in ("9" * 4_000, "9" * 5_000, "-" + "9" * 5_000, "9" * 5_000 + ".5"):
+        answer = game.http.post("/api/game/v1/finish", content=result % ("0" * 24, score))
+        assert answer.status_code == 422, answer.text
+        assert [each["field"] for each in answer.json()["errors"]] == ["participants.0.score"]
+    torn = game.http.post("/api/game/v1/finish", content=(result % ("0" * 24, "9" * 5_000))[:-1])
+    assert (torn.status_code, torn.json()["detail"]) == (400, "The body is not valid JSON.")
+    player = PlayerClient(served.url, deposit=0)
+    for body, why in ((b'{"amount": %s}' % (b"9" * 5_000), "digits"), (b'{"currency": "\xff"}', "UTF-8")):
+        headers = {"content-type": "application/json"}
+        answer = player.http.post(f"{PLAYER}/wallet/deposits", content=body, headers=headers)
+        assert answer.status_code == 400, answer.text
+        assert why in answer.json()["detail"]
+
+
+def test_a_byte_order_mark_before_json_is_passed_over(served: Server) -> None:
+    game = GameClient(served.url, served.register(discovery="pull"))
+    player = PlayerClient(served.url, deposit=0)
+    for client, path, body in (
+        (game.http, "/api/game/v1/token-info", b'{"token": "none"}'),
+        (player.http, f"{PLAYER}/wallet/deposits", b'{"amount": 5, "currency": "XTS"}'),
+    ):
+        headers = {"content-type": "application/json"}
+        plain, marked = (client.post(path, content=mark + body, headers=headers) for mark in (b"", b"\xef\xbb\xbf"))
+        assert plain.status_code in (201, 404), plain.text
+        assert marked.status_code == plain.status_code, marked.text
 
 
 def test_right_log_ins_at_once_all_get_in(served: Server) -> None:

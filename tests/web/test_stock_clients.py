@@ -69,7 +69,9 @@ def test_authlib(served: Server) -> None:
             answer = client.get(f"{served.url}/api/game/v1/matches")
             assert answer.status_code == 200
             document = client.get(f"{game.auth['public_key_url']}/.well-known/openid-configuration").json()
-            keys = KeySet.import_key_set(client.get(document["jwks_uri"]).json())
+            published = client.get(document["jwks_uri"])
+            assert published.headers["cache-control"] == "no-cache", "a new key signs at once"
+            keys = KeySet.import_key_set(published.json())
             verified = jwt.decode(token["access_token"], keys, algorithms=["RS256"])
             assert verified.claims["aud"] == document["issuer"]
             for reader in (OpenIDProviderMetadata, AuthorizationServerMetadata):

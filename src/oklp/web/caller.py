@@ -31,6 +31,8 @@ from oklp.web.context import Asked, Context, context_of
 from oklp.web.live import session_holds
 
 MAX_TOKEN_CHARS = 4_096
+MAX_DIGITS = 4_300  # of an integer; the readers of JSON take no more
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PROVED = "oklp.session"  # in a request's scope: the hash of the session that it was found to have
 GAME = "oklp.game"  # in a request's scope: whose log it belongs to
 Model = TypeVar("Model", bound=BaseModel)
@@ -178,11 +180,24 @@ async def once(
 
 async def parsed(request: Asked, model: type[Model]) -> Model:
     """The JSON body as a model, for the plain routes. Raises InvalidRequest or MalformedRequest."""
-    body = await request.body()
+    body = (await request.body()).removeprefix(BYTE_ORDER_MARK)  # RFC 8259, section 8.1: it may be ignored
     try:
-        return model.model_validate_json(body)
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            if not problems.is_out_of_range(error):
+                raise
+            return model.model_validate(_without_long_numbers(body))
     except ValidationError as error:
         raise problems.invalid_fields(error.errors(include_url=False, include_input=False)) from None
+
+
+def _without_long_numbers(body: bytes) -> Any:
+    """JSON in which integers that cannot be read are infinite: the field that has one says that it is no integer."""
+    try:
+        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else math.inf)
+    except ValueError:
+        raise problems.no_json() from None
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------

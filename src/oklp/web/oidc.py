@@ -35,19 +35,16 @@ Handler = Callable[[Asked], Awaitable[Response]]
 
 
 class OAuthError(Exception):
-    """RFC 6749 §5.2. `basic`: the client authenticated by HTTP Basic, so a 401 must say so."""
+    """RFC 6749 §5.2. A 401 asks for HTTP Basic, the one scheme that clients may use here."""
 
-    def __init__(self, error: str, description: str, status: int = 400, *, basic: bool = False) -> None:
+    def __init__(self, error: str, description: str, status: int = 400) -> None:
         super().__init__(description)
         self.error = error
         self.description = description
         self.status = status
-        self.basic = basic
 
     def answer(self) -> Response:
-        headers = {}
-        if self.status == 401:
-            headers["WWW-Authenticate"] = 'Basic realm="oklp"' if self.basic else 'Bearer realm="oklp"'
+        headers = {"WWW-Authenticate": 'Basic realm="oklp"'} if self.status == 401 else {}
         return oauth_answer(self.error, self.description, self.status, headers)
 
 
@@ -77,30 +74,30 @@ async def _form(request: Asked) -> dict[str, str]:
     return form_fields(await request.body())
 
 
-def _credentials(request: Asked, form: dict[str, str]) -> tuple[str, str, bool]:
+def _credentials(request: Asked, form: dict[str, str]) -> tuple[str, str]:
     """Client id and secret, from HTTP Basic (RFC 6749 §2.3.1: its halves are form-encoded) or from the form."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
             text = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
-            raise OAuthError("invalid_client", "The Basic credentials cannot be read.", 401, basic=True) from None
+            raise OAuthError("invalid_client", "The Basic credentials cannot be read.", 401) from None
         client_id, colon, secret = text.partition(":")
         if not colon:
-            raise OAuthError("invalid_client", "The Basic credentials have no secret.", 401, basic=True)
+            raise OAuthError("invalid_client", "The Basic credentials have no secret.", 401)
         client_id, secret = unquote_plus(client_id), unquote_plus(secret)
         if form.get("client_id") not in (None, "", client_id):
             raise OAuthError("invalid_request", "The client_id is given twice, and not the same.")
-        return client_id, secret, True
+        return client_id, secret
     client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
     if not client_id:
         raise OAuthError("invalid_client", "The client_id is missing.", 401)
-    return client_id, secret, False
+    return client_id, secret
 
 
 async def _client(request: Asked, context: Context, form: dict[str, str]) -> str:
-    client_id, secret, basic = _credentials(request, form)
-    refused = OAuthError("invalid_client", "Invalid client or client credentials.", 401, basic=basic)
+    client_id, secret = _credentials(request, form)
+    refused = OAuthError("invalid_client", "Invalid client or client credentials.", 401)
     if not secret or _CLIENT_ID.fullmatch(client_id) is None:
         raise refused
     if context.settings.sandbox:
@@ -182,7 +179,8 @@ async def realm(request: Asked) -> Response:
 
 @_oauth
 async def certs(request: Asked) -> Response:
-    return JSONResponse(context_behind(request).keys.jwks, headers={"Cache-Control": "max-age=60"})
+    # A new key signs at once: whoever was answered from a cache could not verify what it has signed.
+    return JSONResponse(context_behind(request).keys.jwks, headers={"Cache-Control": "no-cache"})
 
 
 def discovery_document(issuer: str) -> dict[str, Any]:

@@ -80,11 +80,21 @@ def invalid_fields(errors: Sequence[Any]) -> OklpError:
     """Pydantic's findings as a refusal. The input is not echoed: it may hold a secret."""
     located = [(error["loc"], error["msg"], error["type"]) for error in errors[:SHOWN_FIELDS]]
     if any(kind in ("json_invalid", "json_type") for _, _, kind in located):
-        return MalformedRequest("The body is not valid JSON.")
+        return no_json()
     if any(loc and loc[0] == "path" for loc, _, _ in located):
         return NotFound("There is nothing at this address.")
     fields = tuple(FieldError(_dotted(loc), message) for loc, message, _ in located)
     return InvalidRequest("; ".join(f"{each.field}: {each.message}" for each in fields[:3]), errors=fields)
+
+
+def no_json() -> OklpError:
+    return MalformedRequest("The body is not valid JSON.")
+
+
+def is_out_of_range(error: ValidationError) -> bool:
+    """Whether the body is well-formed so far, with a number of more digits than its reader takes."""
+    found = error.errors(include_url=False, include_input=False)
+    return any(each["type"] == "json_invalid" and "number out of range" in each["msg"] for each in found)
 
 
 def _dotted(location: Sequence[Any]) -> str:
@@ -128,6 +138,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     cause = error.__cause__
     if isinstance(cause, OklpError):  # ours, met while the framework was reading the body
         return refused(request.scope["path"], cause)
+    if isinstance(cause, ValueError):  # well-formed JSON that is not read all the same
+        why = "is not UTF-8" if isinstance(cause, UnicodeError) else "has a number with too many digits"
+        return refused(request.scope["path"], MalformedRequest(f"The body {why}."))
     kinds: dict[int, type[OklpError]] = {404: NotFound, 405: MethodNotAllowed}
     refusal = kinds.get(error.status_code, MalformedRequest)(str(error.detail))
     return refused(request.scope["path"], refusal, error.headers)
