@@ -11,7 +11,7 @@ import pytest
 from oklp import contract
 from oklp.domain.matches import STATUSES
 from oklp.errors import Forbidden, InvalidRequest, MatchStarting, NotFound, OklpError, WrongState
-from oklp.services import housekeeping, launch, ledger, matches, players, results, statement
+from oklp.services import housekeeping, launch, ledger, matches, operators, players, results, statement
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
@@ -259,7 +259,26 @@ def test_conflicting_results_are_kept_up_to_a_bound(world: World) -> None:
         flood = [sync_result(match, [1, 2], scores={ann.user_id: 100 + first + number}) for number in range(40)]
         outcomes = world.report_batch([(match.game_id, each) for each in flood])
         assert all(isinstance(each, contract.FinishAnswer) and not each.accepted for each in outcomes)
-    assert kept_aside(world, match.match_id) == results.MAX_REFUSED
+        shown = world.run(operators.refused_results, match.match_id)
+        assert (len(shown.results), shown.more) == (min(40 + first, results.MAX_REFUSED), first == 80)
+    assert kept_aside(world, match.match_id) == results.MAX_REFUSED + 1, (
+        "one more than is shown says that there are more"
+    )
+    whole = world.run(operators.match, match.match_id)
+    assert (whole.refused_results, whole.more_refused_results) == (shown.results, True)
+
+
+def test_what_is_sent_again_takes_no_other_results_place(world: World) -> None:
+    ann, bob = world.players(2)
+    match = world.live(world.game(), [ann, bob], 0)
+    world.report(match.game_id, sync_result(match, [1, 2]))
+    flood = [
+        sync_result(match, [1, 2], scores={ann.user_id: 100 + number}) for number in range(results.MAX_REFUSED + 1)
+    ]
+    world.report_batch([(match.game_id, each) for each in flood[:-1]])
+    assert not world.run(operators.refused_results, match.match_id).more, "all of them are kept"
+    world.report_batch([(match.game_id, each) for each in flood])
+    assert world.run(operators.refused_results, match.match_id).more
 
 
 Change = Callable[[dict[str, Any]], object]

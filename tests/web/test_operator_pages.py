@@ -12,7 +12,7 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
-from oklp.storage.schema import events
+from oklp.storage.schema import events, refused_results
 from oklp.storage.schema_proposals import proposals
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
 from tests.web.staff import log_in
@@ -136,6 +136,34 @@ def test_what_waits_is_shown_by_the_page_and_all_of_it_is_a_click_away(served: S
     finally:
         with engine.begin() as connection:
             connection.execute(proposals.delete().where(proposals.c.match_id == match_id))
+        engine.dispose()
+
+
+def test_a_match_says_that_more_results_were_refused_than_are_kept(served: Server) -> None:
+    member = served.new_studio()
+    game_id = f"reported-{served.port}"
+    body = {"name": "Much reported", "game_id": game_id, "settings": {"discovery": "pull"}}
+    assert member.post("/games", json=body).status_code == 201
+    match_id = PlayerClient(served.url).create(game_id)
+    studio = browser(served)
+    studio.cookies.set("oklp_studio", member.headers["Authorization"].removeprefix("Bearer "), domain="127.0.0.1")
+    pages = (
+        (console(served, served.operator), f"/operator/matches/{match_id}"),
+        (studio, f"/studio/games/{game_id}/matches/{match_id}"),
+    )
+    row = {"match_id": match_id, "body": "{}", "reason": "A result was in before.", "received_at": 1}
+    engine = sa.create_engine(served.database_url)
+    try:
+        for numbers in (range(100), range(100, 101)):
+            with engine.begin() as connection:
+                connection.execute(refused_results.insert(), [{**row, "body_hash": str(number)} for number in numbers])
+            for site, path in pages:
+                shown = site.get(path).text
+                assert shown.count("A result was in before.") == 100, path
+                assert ("Others came after these 100" in shown) == (100 in numbers), path
+    finally:
+        with engine.begin() as connection:
+            connection.execute(refused_results.delete().where(refused_results.c.match_id == match_id))
         engine.dispose()
 
 

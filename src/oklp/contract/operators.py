@@ -159,7 +159,10 @@ class RefusedResult(Wire):
 
 
 class RefusedResults(Wire):
+    """`more`: others came, and were not kept."""
+
     results: list[RefusedResult]
+    more: bool
 
 
 class LedgerPosting(Wire):
@@ -198,6 +201,7 @@ class OperatorMatch(Match):
     deliveries: list[Delivery]
     launches: list[MatchLaunch]
     refused_results: list[RefusedResult]
+    more_refused_results: bool  # others came, and were not kept
     audit: list[AuditEntry]
 
 

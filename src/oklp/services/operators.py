@@ -125,12 +125,14 @@ def match(tx: Tx, match_id: str) -> contract.OperatorMatch:
     if row is None:
         raise NotFound(matches.NOT_FOUND)
     shown: contract.Match = matches.views_of(tx, [row], views.match)[0]
+    refused = results.refused_of(tx, match_id)
     return contract.OperatorMatch(
         **shown.model_dump(),
         postings=[views.posting(each) for each in ledger_store.postings_of_match(tx, match_id)],
         deliveries=[views.delivery(each) for each in outbox.of_match(tx, match_id)],
         launches=[views.launch(each) for each in match_store.launches_of(tx, match_id, LISTED_WITH_A_MATCH)],
-        refused_results=_refused(tx, match_id),
+        refused_results=refused.results,
+        more_refused_results=refused.more,
         audit=[
             views.audit(each) for each in events.audit_page(tx, _subject_of_match(match_id), None, LISTED_WITH_A_MATCH)
         ],
@@ -141,11 +143,7 @@ def refused_results(tx: Tx, match_id: str) -> contract.RefusedResults:
     """Results that came after the accepted one and said something else (A7)."""
     if match_id not in match_store.get(tx, [match_id]):
         raise NotFound(matches.NOT_FOUND)
-    return contract.RefusedResults(results=_refused(tx, match_id))
-
-
-def _refused(tx: Tx, match_id: str) -> list[contract.RefusedResult]:
-    return [views.refused_result(row) for row in match_store.refused_of(tx, match_id)]
+    return results.refused_of(tx, match_id)
 
 
 def settle(

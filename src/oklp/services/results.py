@@ -18,7 +18,7 @@ from oklp.domain.ledger import PostingSet
 from oklp.domain.payouts import Payout, entry_pot, pay_out
 from oklp.domain.results import Ranking, Roster, RosterTeam, check_player, rank_reported, rank_scored
 from oklp.errors import Forbidden, InvariantBroken, NotFound, OklpError, invalid
-from oklp.services import ledger, matches
+from oklp.services import ledger, matches, views
 from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import ledger as ledger_store
@@ -231,15 +231,26 @@ def _write(tx: Tx, batch: _Batch, now: int) -> None:
 
 
 def _keep_refused(tx: Tx, refused: list[tuple[Any, ...]]) -> None:
-    """Keep conflicting results for the operator, each once, up to a bound a match."""
+    """Keep conflicting results for the operator, each once, up to a bound a match.
+
+    One more than are shown: by it, it is known that there were more.
+    """
     unique = {(row[0], row[1]): row for row in refused}
-    counts = store.refused_counts(tx, [row[0] for row in refused])
+    known = store.refused_hashes(tx, [row[0] for row in refused])
     kept = []
     for match_id, digest in sorted(unique):
-        if counts.get(match_id, 0) < MAX_REFUSED:
-            counts[match_id] = counts.get(match_id, 0) + 1
+        of_match = known.setdefault(match_id, set())
+        if digest not in of_match and len(of_match) <= MAX_REFUSED:
+            of_match.add(digest)
             kept.append(unique[match_id, digest])
     store.insert_refused(tx, kept)
+
+
+def refused_of(tx: Tx, match_id: str) -> contract.RefusedResults:
+    """What was kept aside of a match, in the order in which it was stored."""
+    rows = store.refused_of(tx, match_id)
+    shown = [views.refused_result(row) for row in rows[:MAX_REFUSED]]
+    return contract.RefusedResults(results=shown, more=len(rows) > MAX_REFUSED)
 
 
 def _pay(tx: Tx, ended: Sequence[_Ended], now: int) -> None:

@@ -13,7 +13,7 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 from oklp import contract
 from oklp.domain.ledger import studio_account
 from oklp.errors import Conflict, Forbidden, InvariantBroken, NotFound
-from oklp.services import views, webhooks
+from oklp.services import results, views, webhooks
 from oklp.services.auth import Person
 from oklp.services.players import taken
 from oklp.storage import events, factors, games, ledger, matches, players, tickets
@@ -111,7 +111,7 @@ class MatchAtAGlance(NamedTuple):
     share: contract.Money
     deliveries: list[contract.Delivery]
     launches: list[contract.MatchLaunch]
-    refused: list[contract.RefusedResult]
+    refused: contract.RefusedResults
 
 
 def match(tx: Tx, studio_id: str, game_id: str, match_id: str) -> MatchAtAGlance:
@@ -127,7 +127,7 @@ def match(tx: Tx, studio_id: str, game_id: str, match_id: str) -> MatchAtAGlance
         contract.Money(amount=share, currency=row.currency),
         [views.delivery(each) for each in outbox.of_match(tx, match_id)],
         [views.launch(each) for each in matches.launches_of(tx, match_id, LISTED_LAUNCHES)],
-        [views.refused_result(each) for each in matches.refused_of(tx, match_id)],
+        results.refused_of(tx, match_id),
     )
 
 

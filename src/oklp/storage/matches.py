@@ -361,13 +361,13 @@ def insert_refused(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     sets.insert_rows(tx, schema.refused_results, columns, rows, ignore=True)
 
 
-def refused_counts(tx: Tx, match_ids: Iterable[str]) -> dict[str, int]:
-    rows = sets.select_in(
-        tx,
-        "SELECT match_id, count(*) FROM refused_results WHERE match_id {in} GROUP BY match_id",
-        sorted(set(match_ids)),
-    )
-    return {row[0]: int(row[1]) for row in rows}
+def refused_hashes(tx: Tx, match_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Of each match that has refused results, their `body_hash`es."""
+    found: dict[str, set[str]] = {}
+    sql = "SELECT match_id, body_hash FROM refused_results WHERE match_id {in}"
+    for match_id, body_hash in sets.select_in(tx, sql, sorted(set(match_ids))):
+        found.setdefault(match_id, set()).add(body_hash)
+    return found
 
 
 def refused_of(tx: Tx, match_id: str) -> Sequence[Row]:
