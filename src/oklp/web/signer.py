@@ -1,8 +1,8 @@
 """Signing access tokens, beside the event loop.
 
 An RSA signature takes as long as everything else about a token request together, and lets go of the interpreter
-meanwhile: a thread of its own signs on one core while the loop answers on another. As in a lane, whatever has queued up
-is signed in one go and the loop is woken once for it, which costs a fraction of a hop for each.
+meanwhile: threads of their own sign on other cores, or on what the loop leaves of its own. As in a lane, whatever has
+queued up is signed in one go and the loop is woken once for it, which costs a fraction of a hop for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from oklp.errors import Unavailable
 from oklp.signing import SigningKey
 
 # So many signatures (a quarter of a millisecond each) before the first of them is handed over.
-BATCH = 8
+BATCH = 4
+# One is idle whenever the loop is busy with what it has signed.
+THREADS = 2
 
 
 class _Job(NamedTuple):
@@ -27,15 +29,18 @@ class _Job(NamedTuple):
 
 
 class Signer:
-    """One thread that signs for one event loop. Made and closed on it."""
+    """Threads that sign for one event loop. Made and closed on it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Job] = deque()
         self._woken = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="oklp-signer", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"oklp-signer-{number}", daemon=True) for number in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def sign(self, key: SigningKey, claims: Mapping[str, Any]) -> str:
         """As `SigningKey.sign`. Raises Unavailable when the server is closing."""
@@ -48,13 +53,14 @@ class Signer:
         return await future
 
     async def close(self) -> None:
-        """Sign what waits, then end the thread."""
+        """Sign what waits, then end the threads."""
         with self._woken:
             self._closing = True
-            self._woken.notify()
-        await self._loop.run_in_executor(None, self._thread.join)
+            self._woken.notify_all()
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
 
-    # --- in the thread ---
+    # --- in a thread ---
 
     def _run(self) -> None:
         while jobs := self._take():
