@@ -47,7 +47,7 @@ from oklp.web import (
     problems,
     studio_api,
 )
-from oklp.web.caller import KINDS, BodyLimit
+from oklp.web.caller import KINDS, BodyLimit, EmptyParameters
 from oklp.web.context import Context, new_token
 from oklp.web.pages import frame
 from oklp.web.pages import routes as page_routes
@@ -99,6 +99,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
         for shared in (account_api, factor_api):
             app.include_router(shared.router, prefix=f"/api/{name}/v1", tags=[name])
     openapi.describe(app)
+    app.add_middleware(EmptyParameters)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
         from oklp.web.limits import RequestLimit  # its library is loaded where it is used

@@ -239,12 +239,24 @@ def test_settling_pays_as_a_report_would(table: Table) -> None:
     assert (entry["action"], entry["actor"], entry["reason"]) == ("match.settle", table.actor, REASON)
     assert entry["detail"]["prizes"] == [[table.two.user_id, 900]]
     # The game's own result comes too late: it changes nothing, and the operator can read it.
-    assert table.report(match_id, table.one)["accepted"] is False
+    late = table.backend.report(match_id, table.one.user_id)
+    late["teams"][1]["forfeit"] = True
+    assert must(table.backend.finish(late))["accepted"] is False
     [refused] = must(table.served.operator.get(f"/matches/{match_id}/refused-results"))["results"]
     assert table.shown(match_id)["refused_results"] == [refused]
+    late["teams"][0]["forfeit"] = False
+    assert _sorted(refused["body"]) == _sorted(late), "as games write it"
     assert table.available == (9_500, 10_400)
     assert act(table.served, f"/matches/{match_id}/settle", **body).status_code == 409
     assert act(table.served, f"/matches/{match_id}/abort").status_code == 409
+
+
+def _sorted(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as it is whatever the order of its lists."""
+    return {
+        name: sorted(value, key=lambda each: str(each["id"])) if isinstance(value, list) else value
+        for name, value in result.items()
+    }
 
 
 def test_a_settlement_needs_no_scores(table: Table) -> None:

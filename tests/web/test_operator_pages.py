@@ -151,7 +151,12 @@ def test_a_match_says_that_more_results_were_refused_than_are_kept(served: Serve
         (console(served, served.operator), f"/operator/matches/{match_id}"),
         (studio, f"/studio/games/{game_id}/matches/{match_id}"),
     )
-    row = {"match_id": match_id, "body": "{}", "reason": "A result was in before.", "received_at": 1}
+    row = {
+        "match_id": match_id,
+        "body": '{"participants":[["u1",1]]}',
+        "reason": "A result was in before.",
+        "received_at": 1,
+    }
     engine = sa.create_engine(served.database_url)
     try:
         for numbers in (range(100), range(100, 101)):
@@ -220,6 +225,9 @@ def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
 
 def test_the_command_line_gives_roles_too(served: Server) -> None:
     username = served.new_operator("--role", "support").get("/me").json()["username"]
+    # In the sandbox everybody tries everything.
+    another = ("operator", "create", "--username", f"{username[:24]}-too", "--password", PASSWORD)
+    assert "is an operator (admin)" in served.cli(*another).stdout
     assert "active (finance)" in served.cli("operator", "role", username, "finance", "--reason", "promoted").stdout
     again = served.cli("operator", "role", username, "finance", "--reason", "promoted", check=False)
     assert (again.returncode, "so already" in again.stderr) == (1, True)

@@ -173,6 +173,19 @@ def test_a_private_match_is_a_404_to_others_and_opens_with_its_code(served: Serv
     assert [m["state"] for team in joined["teams"] for m in team["members"]] == ["joined", "joined"]
 
 
+def test_an_empty_parameter_is_none(served: Server) -> None:
+    """As clients write those that they have no value for, the first cursor above all."""
+    game = served.register(discovery="pull")
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = paid_match(one, two, game.client_id)
+    for path, listed in (("/matches?status=&cursor=", "matches"), ("/wallet/entries?kind=&cursor=", "entries")):
+        assert one.must(200, "GET", path)[listed] == one.must(200, "GET", path.partition("?")[0])[listed] != []
+    assert one.must(200, "GET", "/players?query=")["players"] == []
+    assert one.call("GET", "/matches?status=&cursor=x").status_code == 422
+    answer = GameClient(served.url, game).http.get("/api/game/v1/matches?status=live&user_id=&cursor=&limit=")
+    assert [each["match_id"] for each in answer.json()["matches"]] == [match_id]
+
+
 def test_documents_and_health(served: Server) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         assert httpx.get(f"{served.url}{path}").status_code == 200, path

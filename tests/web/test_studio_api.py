@@ -257,6 +257,8 @@ def test_a_change_is_what_was_given_and_is_written_down(served: Server) -> None:
         "settings": {**known["settings"], "fee_bps": 700},
     }
     assert must(studio.patch(path, json={"name": game["name"]})) == changed
+    assert must(studio.patch(path, json={"settings": changed["settings"]})) == changed
+    assert fields(studio.patch(path, json={"settings": {"studio_share_bps": 10_000}})) == {"settings.studio_share_bps"}
     log = must(served.operator.get("/audit", params={"subject": f"game:{game['game_id']}"}))["entries"]
     actor = f"member:{must(studio.get('/me'))['username']}"
     assert [(each["action"], each["actor"]) for each in log] == [("game.update", actor), ("game.register", actor)]

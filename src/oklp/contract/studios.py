@@ -41,12 +41,13 @@ class GameSettings(Wire):
 
 
 class GameSettingsPatch(Wire):
-    """The same fields, each optional: only what is given changes."""
+    """The same fields, each optional: only what is given changes. `studio_share_bps` is given as it is, or left out."""
 
     mode: Literal["sync", "async"] | None = None
     score_order: Literal["high", "low"] | None = None
     discovery: Literal["push", "pull"] | None = None
     fee_bps: Annotated[int, Field(strict=True, ge=0, le=4_000)] | None = None
+    studio_share_bps: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
     entry_fee_min: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
     entry_fee_max: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
     teams_min: Annotated[int, Field(strict=True, ge=2, le=16)] | None = None

@@ -30,6 +30,7 @@ from oklp.storage.tx import Row
 
 DEFAULT_STUDIO = "default"
 COMMAND_LINE = "command-line"  # who acts when nobody has logged in, in the audit log
+NOT_THE_STUDIOS = "is not the studio's to set"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 WEB_SCHEMES = {"https": 443, "http": 80}  # with the ports that an origin does not name
 FORBIDDEN_SCHEMES = frozenset({"javascript", "data", "file", "vbscript", "blob", "about", "view-source", "ws", "wss"})
@@ -249,6 +250,9 @@ def update(
     row = _row(store.lock_game(tx, game_id))
     known = views.studio_game(row)
     given = request.settings.model_dump(exclude_none=True) if request.settings is not None else {}
+    share = known.settings.studio_share_bps
+    if given.get("studio_share_bps", share) != share:
+        raise invalid("settings.studio_share_bps", NOT_THE_STUDIOS)
     changed = known.model_copy(
         update={
             "name": request.name if request.name is not None else known.name,

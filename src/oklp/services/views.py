@@ -12,6 +12,8 @@ from oklp.domain import matches as rules
 from oklp.domain.matches import Lobby, Seat
 from oklp.storage.tx import Row
 
+_OF_RESULTS = {"participants": ("id", "score"), "teams": ("id", "score", "ranking", "forfeit")}
+
 
 def when(at: int) -> datetime:
     """Milliseconds since the epoch → UTC."""
@@ -169,7 +171,14 @@ def delivery_detail(row: Row, attempts: Sequence[Row]) -> contract.DeliveryDetai
 
 
 def refused_result(row: Row) -> contract.RefusedResult:
-    return contract.RefusedResult(received_at=when(row.received_at), reason=row.reason, body=json.loads(row.body))
+    """With the body as games write it (A7), whatever is kept of it."""
+    kept = json.loads(row.body)
+    body: dict[str, Any] = {"match_id": row.match_id} | {
+        listed: [dict(zip(names, each, strict=True)) for each in kept[listed]]
+        for listed, names in _OF_RESULTS.items()
+        if listed in kept
+    }
+    return contract.RefusedResult(received_at=when(row.received_at), reason=row.reason, body=body)
 
 
 def launch(row: Row) -> contract.MatchLaunch:

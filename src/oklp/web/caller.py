@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -260,6 +260,19 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+class EmptyParameters:
+    """An empty parameter of the APIs is none, as for clients that write those they have no value for: `?cursor=`."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["query_string"] and scope["path"].startswith("/api/"):
+            given = scope["query_string"].split(b"&")
+            scope["query_string"] = b"&".join(each for each in given if each.partition(b"=")[2])
+        await self._app(scope, receive, send)
 
 
 def too_large(limit_bytes: int) -> RequestTooLarge:

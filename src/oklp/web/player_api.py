@@ -82,9 +82,14 @@ async def me(here: Here, caller: AsPlayer) -> contract.Profile:
 
 @router.get("/players", response_model=contract.PlayerPage)
 async def find_players(
-    here: Here, caller: AsPlayer, query: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$")], limit: Limit = 20
+    here: Here,
+    caller: AsPlayer,
+    query: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = None,
+    limit: Limit = 20,
 ) -> contract.PlayerPage:
-    """Players whose name starts so, to invite them."""
+    """Players whose name starts so, to invite them; nobody before a name is begun."""
+    if query is None:
+        return contract.PlayerPage(players=[])
     return await here.db.read(players.search, query, limit)
 
 

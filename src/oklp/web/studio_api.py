@@ -138,7 +138,7 @@ async def remove_member(here: Here, member: AsOwner, member_id: Annotated[contra
 async def register_game(here: Here, member: AsDeveloper, body: contract.NewGame) -> Response:
     """A new game, a draft until it is reviewed (approved at once in the sandbox). Its secrets are shown this once."""
     if body.settings.studio_share_bps != contract.GameSettings().studio_share_bps:
-        raise invalid("settings.studio_share_bps", "is not the studio's to set")
+        raise invalid("settings.studio_share_bps", games.NOT_THE_STUDIOS)
     game = await here.db.write(
         games.register, here.settings, here.vault, member.studio_id, body, here.clock(), member.actor
     )
