@@ -152,7 +152,7 @@ async def list_matches(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.MatchPage:
-    """Newest first: one's own matches, and public ones that can still be joined."""
+    """Newest first: one's own matches, and public ones that have not started (some may be full)."""
     before = from_cursor(cursor, int, str)
     found, more = await here.db.read(matches.list_for_player, caller.user_id, status, scope, before, limit)
     return contract.MatchPage(matches=found, next_cursor=to_cursor(*more) if more is not None else None)
