@@ -105,8 +105,8 @@ def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | Ok
     # Whoever has a match in play is not shut, and what is finished is answered to those who are. Of the other games it
     # is looked up.
     playing = {match.row.game_id for match in batch.matches.values() if match.status in rules.IN_PLAY}
-    asking = {report.game_id for report in reports if not _is_repeat(batch, report)}
-    batch.shut = matches.shut_games(tx, asking - playing)
+    asking = {each.game_id for each in reports if each.game_id not in playing and not _is_repeat(batch, each)}
+    batch.shut = matches.shut_games(tx, asking)
     outcomes: list[contract.FinishAnswer | OklpError] = []
     for report in reports:
         try:
