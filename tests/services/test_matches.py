@@ -392,6 +392,9 @@ def test_lists_show_ones_own_matches_and_public_ones_that_can_be_joined(world: W
     invited = world.create(bob, game, 0, visibility="private", invite=[ann]).match_id
     mine = world.create(ann, game, 0, visibility="private").match_id
     world.live(game, [bob, world.player()], 0)
+    full = world.create(bob, game, 0).match_id
+    cat = world.player()
+    world.join(cat, full)
 
     def listed(scope: str, status: str | None = None) -> set[str]:
         found, more = world.run(matches.list_for_player, ann.user_id, status, scope, None, 50)
@@ -402,8 +405,14 @@ def test_lists_show_ones_own_matches_and_public_ones_that_can_be_joined(world: W
     assert listed("open") == {public}
     assert listed("all") == {public, invited, mine}
     assert listed("all", "live") == set()
+    world.leave(cat, full)
+    assert listed("open") == {public, full}
+    world.join(ann, full)
+    assert (listed("open"), listed("mine")) == ({public}, {invited, mine, full})
+    world.leave(ann, full)
+    world.cancel(bob, full)
     world.cancel(ann, mine)
-    assert listed("all", "aborted") == {mine}
+    assert listed("all", "aborted") == {mine, full}
     assert listed("all", "pending") == {public, invited}
 
 

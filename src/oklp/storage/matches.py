@@ -105,6 +105,13 @@ def _page(statement: sa.Select[Any], before: tuple[int, str] | None, limit: int)
     return statement.order_by(m.c.created_at.desc(), m.c.id.desc()).limit(limit)
 
 
+def _has_free_seat(tx: Tx) -> sa.ColumnElement[bool]:
+    """That fewer seats are taken than there are. Counted match by match, by the index of taken seats."""
+    team_ids = sa.cast(m.c.team_ids, sa.JSON) if tx.postgres else m.c.team_ids
+    taken = sa.select(sa.func.count()).where(s.c.match_id == m.c.id, s.c.slot.is_not(None)).scalar_subquery()
+    return taken < sa.func.json_array_length(team_ids) * m.c.team_size
+
+
 def page_for_player(
     tx: Tx,
     user_id: str,
@@ -114,9 +121,9 @@ def page_for_player(
     limit: int,
     game_id: str | None = None,
 ) -> Sequence[Row]:
-    """Newest first: the player's own matches (`mine`), public ones still filling (`open`), or both (`all`)."""
+    """Newest first: the player's own matches (`mine`), public ones with a seat to take (`open`), or both (`all`)."""
     mine = m.c.id.in_(sa.select(s.c.match_id).where(s.c.user_id == user_id))
-    public = sa.and_(m.c.visibility == "public", m.c.status == "pending")
+    public = sa.and_(m.c.visibility == "public", m.c.status == "pending", _has_free_seat(tx))
     statement = sa.select(m).where({"mine": mine, "open": public, "all": sa.or_(mine, public)}[scope])
     if status is not None:
         statement = statement.where(m.c.status == status)
