@@ -49,6 +49,7 @@ from oklp.web import (
 )
 from oklp.web.caller import KINDS, BodyLimit, EmptyParameters
 from oklp.web.context import Context, new_token
+from oklp.web.methods import Heads, Methods
 from oklp.web.pages import frame
 from oklp.web.pages import routes as page_routes
 from oklp.web.requests import Observed, Shortcut, hot
@@ -93,12 +94,18 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     )
     app.state.settings = settings
     app.router.routes.extend([*oidc.routes, *game_api.routes, *_health_routes(), *page_routes])
+    plain = list(app.router.routes)
+    included = []
     for module in (game_api, player_api, studio_api, listeners, calls, operator_api, console_api):
         app.include_router(module.router)
+        included.append(("", module.router))
     for name in KINDS:
         for shared in (account_api, factor_api):
             app.include_router(shared.router, prefix=f"/api/{name}/v1", tags=[name])
+            included.append((f"/api/{name}/v1", shared.router))
     openapi.describe(app)
+    app.state.methods = Methods(plain, included)
+    app.add_middleware(Heads, methods=app.state.methods)
     app.add_middleware(EmptyParameters)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
     if not settings.sandbox:
@@ -143,7 +150,10 @@ def _as_page(answer: Callable[[Request, Exception], Awaitable[Response]]) -> Cal
             return await frame.lost(request, error)
         kinds = {404: NotFound, 405: MethodNotAllowed, 500: InvariantBroken}
         kind: type[OklpError] = kinds.get(made.status_code, MalformedRequest)
-        return await frame.lost(request, kind("For people, the page has its own words."))
+        page = await frame.lost(request, kind("For people, the page has its own words."))
+        if "allow" in made.headers:
+            page.headers["Allow"] = made.headers["allow"]
+        return page
 
     return told
 

@@ -54,6 +54,48 @@ def test_the_issuer_refuses_as_oauth_does(served: Server) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
+def test_a_wrong_method_is_told_all_that_there_are(served: Server) -> None:
+    """RFC 9110, section 15.5.6; and HEAD is taken where GET is, but for streams, which would have no end."""
+    game = served.register(discovery="pull").client_id
+    for method, path, allowed in (
+        ("PUT", f"/api/studio/v1/games/{game}", "GET, HEAD, PATCH"),
+        ("DELETE", f"{PLAYER}/players", "GET, HEAD, POST"),
+        ("GET", f"{PLAYER}/sessions/current", "DELETE"),
+        ("POST", f"{PLAYER}/events", "GET"),
+        ("HEAD", f"{PLAYER}/events", "GET"),
+        ("HEAD", f"/api/studio/v1/games/{game}/calls/events", "GET"),
+        ("GET", "/api/game/v1/token-info", "OPTIONS, POST"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("PUT", f"{PLAYER}/me/email", "POST"),
+        ("POST", "/static-offline-docs/swagger-ui.css", "GET, HEAD"),
+        ("DELETE", "/log-in", "GET, HEAD, POST"),
+    ):
+        for accept in ("application/json", "text/html"):  # as a problem, and as a page
+            answer = httpx.request(method, f"{served.url}{path}", headers={"Accept": accept})
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed), (method, path)
+
+
+def test_head_is_answered_as_get_is_without_a_body(served: Server) -> None:
+    player = PlayerClient(served.url, deposit=0)
+    token = {"Authorization": player.http.headers["Authorization"]}
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)) as connection:
+        for path, headers, status in (
+            (f"{PLAYER}/me", token, 200),
+            (f"{PLAYER}/me", {}, 401),
+            (f"{PLAYER}/matches/{'0' * 24}", token, 404),
+            ("/docs", {}, 200),
+        ):
+            told = []
+            for method in ("GET", "HEAD"):  # on one connection: a body would be read as the next answer
+                connection.request(method, path, headers=headers)
+                answer = connection.getresponse()
+                body = answer.read()
+                assert bool(body) is (method == "GET")
+                told.append((answer.status, answer.headers["content-type"], answer.headers["content-length"]))
+            assert told[0] == told[1]
+            assert told[0][0] == status
+
+
 def test_a_refused_token_is_told_from_none(served: Server) -> None:
     """RFC 6750, section 3.1: by this, clients know that asking for a new token will help."""
     player = PlayerClient(served.url, deposit=0)

@@ -143,7 +143,11 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         return refused(request.scope["path"], MalformedRequest(f"The body {why}."))
     kinds: dict[int, type[OklpError]] = {404: NotFound, 405: MethodNotAllowed}
     refusal = kinds.get(error.status_code, MalformedRequest)(str(error.detail))
-    return refused(request.scope["path"], refusal, error.headers)
+    headers = dict(error.headers or {})
+    # The framework names the methods of the first route that the address has, and there may be others.
+    if error.status_code == 405 and (allowed := request.app.state.methods.of(request.scope["path"])):
+        headers["Allow"] = ", ".join(sorted(allowed))
+    return refused(request.scope["path"], refusal, headers)
 
 
 async def on_recursion(request: Request, _error: Exception) -> Response:
