@@ -24,7 +24,7 @@ REQUESTS: list[type[contract.Wire]] = [
     contract.Launch,
     contract.Payment,
     contract.LaunchTemplates,
-    contract.GameSettings,
+    contract.NewGameSettings,
     contract.GameSettingsPatch,
     contract.NewGame,
     contract.GamePatch,

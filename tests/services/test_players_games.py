@@ -541,7 +541,7 @@ def test_a_name_that_is_guessed_from_everywhere_is_limited_too(world: World) -> 
 
 
 def test_secrets_of_a_game_do_not_show_when_it_is_printed(world: World) -> None:
-    request = contract.NewGame(name="Tile Rush", settings=contract.GameSettings(discovery="pull"))
+    request = contract.NewGame(name="Tile Rush", settings=contract.NewGameSettings(discovery="pull"))
     game = world.run(games.register, world.settings, world.vault, world.studio_id, request, world.now)
     found = game.developer_config.authentication
     assert found.client_secret

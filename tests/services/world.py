@@ -199,7 +199,7 @@ class World:
             game_id=game_id,
             webhook_url=None if settings.get("discovery") == "pull" else "http://127.0.0.1:9/match",
             launch_urls=contract.LaunchTemplates(browser="https://game.example/play?t={match-token}"),
-            settings=contract.GameSettings(**settings),
+            settings=contract.NewGameSettings(**settings),
         )
         self.run(games.register, self.settings, self.vault, self.studio_id, request, self.now)
         return game_id

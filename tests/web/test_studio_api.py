@@ -223,6 +223,7 @@ def test_the_overlap_ends(production: Server) -> None:
         ({"settings": {"fee_bps": 4_001}}, "settings.fee_bps"),
         ({"settings": {"fee_bps": 10.0}}, "settings.fee_bps"),
         ({"settings": {"studio_share_bps": 10_000}}, "settings.studio_share_bps"),
+        ({"settings": {"fee_bsp": 500}}, "settings.fee_bsp"),
         ({"settings": {"teams_min": 5, "teams_max": 4}}, "settings.teams_max"),
         ({"settings": {"entry_fee_min": 5, "entry_fee_max": 4}}, "settings.entry_fee_max"),
         ({"settings": {"results_due_seconds": 0}}, "settings.results_due_seconds"),
@@ -258,7 +259,8 @@ def test_a_change_is_what_was_given_and_is_written_down(served: Server) -> None:
     }
     assert must(studio.patch(path, json={"name": game["name"]})) == changed
     assert must(studio.patch(path, json={"settings": changed["settings"]})) == changed
-    assert fields(studio.patch(path, json={"settings": {"studio_share_bps": 10_000}})) == {"settings.studio_share_bps"}
+    for refused, value in (("studio_share_bps", 10_000), ("fee_bsp", 500)):
+        assert fields(studio.patch(path, json={"settings": {refused: value}})) == {f"settings.{refused}"}
     log = must(served.operator.get("/audit", params={"subject": f"game:{game['game_id']}"}))["entries"]
     actor = f"member:{must(studio.get('/me'))['username']}"
     assert [(each["action"], each["actor"]) for each in log] == [("game.update", actor), ("game.register", actor)]

@@ -49,7 +49,7 @@ def game_register(
             name=name,
             webhook_url=webhook_url or None,
             launch_urls=contract.LaunchTemplates(browser=browser_url or None),
-            settings=contract.GameSettings(
+            settings=contract.NewGameSettings(
                 mode=mode,
                 score_order=score_order,
                 discovery=discovery,

@@ -1,7 +1,8 @@
 """The wire: what requests, answers and webhook bodies look like.
 
 Shared by the server, the SDK and the checker. Sections (A3, B3, …) are those of the contract, `docs/contract.md`.
-Numbers are strict: `300.0`, `"300"` and `true` are not 300. Unknown fields are tolerated, as the wire may grow.
+Numbers are strict: `300.0`, `"300"` and `true` are not 300. Unknown fields are tolerated, as the wire may grow,
+but for a game's settings, where a slip of the pen would leave a default in force.
 
 There is a room for each of those who speak, and every model is `contract.<Name>` from outside. A room is loaded when a
 name is asked for that no room before it has: a game that reports results does not pay for the models of the console.

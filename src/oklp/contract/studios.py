@@ -5,7 +5,7 @@
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 
 from oklp.contract.games import DeveloperConfig
 from oklp.contract.players import Match
@@ -40,8 +40,16 @@ class GameSettings(Wire):
     start_backoff_seconds: Annotated[int, Field(strict=True, ge=1, le=30)] = 2
 
 
+class NewGameSettings(GameSettings):
+    """The same, as a studio gives them: one that there is not is a slip of the pen, and no default takes its place."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class GameSettingsPatch(Wire):
     """The same fields, each optional: only what is given changes. `studio_share_bps` is given as it is, or left out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     mode: Literal["sync", "async"] | None = None
     score_order: Literal["high", "low"] | None = None
@@ -64,7 +72,7 @@ class NewGame(Wire):
     game_id: GameId | None = None
     webhook_url: Url | None = None
     launch_urls: LaunchTemplates = LaunchTemplates()
-    settings: GameSettings = GameSettings()
+    settings: NewGameSettings = NewGameSettings()
 
 
 class GamePatch(Wire):

@@ -141,7 +141,7 @@ class Story:
             game_id=game.game_id,
             webhook_url=f"{url}/oklp/match",
             launch_urls=contract.LaunchTemplates(browser=f"{url}/play?token={{match-token}}"),
-            settings=contract.GameSettings(
+            settings=contract.NewGameSettings(
                 mode=game.mode, fee_bps=FEE_BPS, teams_min=2, teams_max=2, team_size_min=1, team_size_max=1
             ),
         )
