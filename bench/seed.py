@@ -118,7 +118,7 @@ def _register(settings: Settings, db: Database, webhook_url: str) -> Game:
         name="Bench",
         webhook_url=webhook_url,
         launch_urls=contract.LaunchTemplates(browser="http://127.0.0.1/?t={match-token}"),
-        settings=contract.GameSettings(results_due_seconds=RESULTS_DUE_SECONDS),
+        settings=contract.NewGameSettings(results_due_seconds=RESULTS_DUE_SECONDS),
     )
     game = db.run(games.register, settings, vault, studio_id, request, wall_clock())
     secrets = game.developer_config.authentication
