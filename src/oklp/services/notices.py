@@ -54,11 +54,15 @@ def tell(
     """What events mean to players. `shown` are their matches, `results` those of matches that are over, by player."""
     aborted = [match.id for match in shown.values() if match.status == rules.ABORTED]
     seats = match_store.seats(tx, aborted) if aborted else {}
+    # Whose winnings may be held, and whose may have been released.
+    paid = {user for (_, user), result in results.items() if result.won}
+    paid |= {row.user_id for row in rows if row.kind == "wallet"}
+    held = ledger_store.held_of(tx, paid) if paid else ()
     found: dict[tuple[str, str], Notice] = {}
     for row in rows:
         if row.tx_number == 0:
             continue  # a match of before there were notifications
-        for notice in _of(tx, row, shown, seats, results):
+        for notice in _of(row, shown, seats, results, held):
             found.setdefault((notice.user_id, notice.occasion), notice)
     told = store.known(tx, {occasion for _, occasion in found}) if found else frozenset()
     new = [notice for key, notice in found.items() if key not in told]
@@ -99,17 +103,17 @@ def _post(tx: Tx, posting: Posting, new: Sequence[Notice]) -> None:
 
 
 def _of(
-    tx: Tx,
     row: Row,
     shown: Mapping[str, Row],
     seats: Mapping[str, Sequence[Row]],
     results: Mapping[tuple[str, str], Row],
+    held: Sequence[Row],
 ) -> list[Notice]:
     if row.kind == "wallet":
         return [
             Notice(row.user_id, f"released:{h.match_id}", "released", h.match_id, h.amount, h.currency, None, row.at)
-            for h in ledger_store.held_of(tx, row.user_id)
-            if h.state == "released"
+            for h in held
+            if h.user_id == row.user_id and h.state == "released"
         ]
     match = shown.get(row.match_id)
     if match is None:
@@ -123,17 +127,17 @@ def _of(
         users = [user for _, members in json.loads(match.roster) for user, _ in members]
         return [Notice(user, f"began:{match.id}", "began", match.id, None, None, None, row.at) for user in users]
     if match.status == rules.FINISHED:
-        return _results(tx, match, results, row.at)
+        return _results(match, results, held, row.at)
     if match.status == rules.ABORTED:
         return _called_off(match, seats.get(match.id, ()), row.at)
     return []
 
 
-def _results(tx: Tx, match: Row, results: Mapping[tuple[str, str], Row], at: int) -> list[Notice]:
+def _results(match: Row, results: Mapping[tuple[str, str], Row], held: Sequence[Row], at: int) -> list[Notice]:
     notices = []
     for user in (user for _, members in json.loads(match.roster) for user, _ in members):
         result = results[match.id, user]
-        is_held = result.won and any(held.match_id == match.id for held in ledger_store.held_of(tx, user))
+        is_held = result.won and any((h.match_id, h.user_id) == (match.id, user) for h in held)
         kind = "held" if is_held else result.verdict
         notices.append(Notice(user, f"over:{match.id}", kind, match.id, result.won, match.currency, None, at))
     return notices

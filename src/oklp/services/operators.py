@@ -93,7 +93,7 @@ def decide_held(
 
 
 def _held(tx: Tx, user_id: str, match_id: str) -> Row:
-    held = next((row for row in ledger_store.held_of(tx, user_id) if row.match_id == match_id), None)
+    held = next((row for row in ledger_store.held_of(tx, [user_id]) if row.match_id == match_id), None)
     if held is None:
         raise NotFound("Nothing was held for this player from this match.")
     if held.state != "held":

@@ -196,7 +196,7 @@ def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.Operat
         raise NotFound("There is no such player.")
     held = [
         contract.HeldWinning(match_id=h.match_id, amount=h.amount, currency=h.currency, state=h.state)
-        for h in ledger_store.held_of(tx, user_id)
+        for h in ledger_store.held_of(tx, [user_id])
     ]
     return contract.OperatorPlayer(
         **profile_of(row).model_dump(),

@@ -244,9 +244,10 @@ def insert_held(tx: Tx, rows: list[tuple[str, str, int, str]]) -> None:
     )
 
 
-def held_of(tx: Tx, user_id: str) -> Sequence[Row]:
-    h = schema.held_winnings
-    return tx.rows(sa.select(h).where(h.c.user_id == user_id).order_by(h.c.match_id))
+def held_of(tx: Tx, user_ids: Iterable[str]) -> Sequence[Row]:
+    """What is or was held of these players' winnings, by player and match."""
+    sql = "SELECT * FROM held_winnings WHERE user_id {in} ORDER BY user_id, match_id"
+    return sets.select_in(tx, sql, sorted(set(user_ids)))
 
 
 def decide_held(tx: Tx, match_id: str, user_id: str, state: str) -> Row | None:
