@@ -12,6 +12,7 @@ from oklp.errors import NotFound
 from oklp.services import housekeeping, ledger, notices, records
 from oklp.services.matches import Caller
 from oklp.storage import events
+from oklp.storage import notices as notices_store
 from oklp.storage import records as store
 from oklp.storage.engine import Tx
 from tests.services.world import OK, World, refused, sync_result
@@ -176,6 +177,25 @@ def _plan(world: World, statement: sa.Select[tuple[object, ...]]) -> str:
         sql = statement.compile(connection, compile_kwargs={"literal_binds": True})
         word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
         return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}"))
+
+
+def test_who_was_told_is_found_by_an_index_among_all_that_was_told(world: World) -> None:
+    def run(tx: Tx) -> None:
+        notices_store.insert(
+            tx,
+            [(f"u{n % 1_000}", f"over:m{n}", "won", f"m{n}", 900, "XTS", None, n, False, None) for n in range(20_000)],
+        )
+
+    world.run(run)
+    pairs = [(f"u{n}", f"over:m{n}") for n in range(25)] + [("u1", "over:m2")]
+    assert world.run(notices_store.known, pairs) == frozenset(pairs[:25])
+    with world.db.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
+        sql, parameters = notices_store.known_statement(pairs, postgres=world.db.postgres)
+        plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}", parameters))
+    assert "Seq Scan on notices" not in plan, plan
+    assert "SCAN n" not in plan, plan
 
 
 def told(world: World, player: Caller) -> list[tuple[str, int | None]]:

@@ -17,6 +17,7 @@ from oklp.storage import ledger as ledger_store
 from oklp.storage import matches as match_store
 from oklp.storage import notices as store
 from oklp.storage.engine import Tx
+from oklp.storage.records import Kept
 from oklp.storage.tx import Row
 
 MOST_UNREAD = 100
@@ -49,7 +50,7 @@ def tell(
     posting: Posting,
     rows: Sequence[Row],
     shown: Mapping[str, Row],
-    results: Mapping[tuple[str, str], Row],
+    results: Mapping[tuple[str, str], Kept],
 ) -> None:
     """What events mean to players. `shown` are their matches, `results` those of matches that are over, by player."""
     aborted = [match.id for match in shown.values() if match.status == rules.ABORTED]
@@ -64,7 +65,7 @@ def tell(
             continue  # a match of before there were notifications
         for notice in _of(row, shown, seats, results, held):
             found.setdefault((notice.user_id, notice.occasion), notice)
-    told = store.known(tx, {occasion for _, occasion in found}) if found else frozenset()
+    told = store.known(tx, found)
     new = [notice for key, notice in found.items() if key not in told]
     if not new:
         return
@@ -106,7 +107,7 @@ def _of(
     row: Row,
     shown: Mapping[str, Row],
     seats: Mapping[str, Sequence[Row]],
-    results: Mapping[tuple[str, str], Row],
+    results: Mapping[tuple[str, str], Kept],
     held: Sequence[Row],
 ) -> list[Notice]:
     if row.kind == "wallet":
@@ -133,7 +134,7 @@ def _of(
     return []
 
 
-def _results(match: Row, results: Mapping[tuple[str, str], Row], held: Sequence[Row], at: int) -> list[Notice]:
+def _results(match: Row, results: Mapping[tuple[str, str], Kept], held: Sequence[Row], at: int) -> list[Notice]:
     notices = []
     for user in (user for _, members in json.loads(match.roster) for user, _ in members):
         result = results[match.id, user]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,30 @@ def insert(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     sets.insert_rows(tx, n, _COLUMNS, rows, ignore=True)
 
 
-def known(tx: Tx, occasions: Iterable[str]) -> frozenset[tuple[str, str]]:
-    """Those of them that were told, as (user_id, occasion)."""
-    sql = "SELECT user_id, occasion FROM notices WHERE occasion {in}"
-    return frozenset((row[0], row[1]) for row in sets.select_in(tx, sql, sorted(set(occasions))))
+# By pairs, for which there is an index: of occasions alone there is none, and the table has half a year in it.
+_KNOWN_ON_POSTGRES = """
+    SELECT n.user_id, n.occasion FROM unnest(%s::text[], %s::text[]) AS w (user_id, occasion)
+    JOIN notices n ON n.user_id = w.user_id AND n.occasion = w.occasion
+"""
+_KNOWN_ON_SQLITE = """
+    SELECT n.user_id, n.occasion FROM json_each(?) AS w
+    CROSS JOIN notices n ON n.user_id = json_extract(w.value, '$[0]') AND n.occasion = json_extract(w.value, '$[1]')
+"""
+
+
+def known(tx: Tx, told: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Those of them, as (user_id, occasion), that were told before."""
+    pairs = sorted(set(told))
+    rows = tx.fetch(*known_statement(pairs, postgres=tx.postgres)) if pairs else ()
+    return frozenset((row[0], row[1]) for row in rows)
+
+
+def known_statement(pairs: Sequence[tuple[str, str]], *, postgres: bool) -> tuple[str, tuple[str, ...]]:
+    """Reads the index of (user_id, occasion) once for each pair."""
+    if not postgres:
+        return _KNOWN_ON_SQLITE, (json.dumps(pairs),)
+    users, occasions = zip(*pairs, strict=True)
+    return _KNOWN_ON_POSTGRES, (sets.array(users), sets.array(occasions))
 
 
 def page(tx: Tx, user_id: str, before: int | None, limit: int) -> Sequence[Row]:

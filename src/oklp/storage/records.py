@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -38,16 +38,18 @@ def move(tx: Tx, to: tuple[int, int]) -> None:
     tx.execute(f.update().where(f.c.name == FOLLOWER).values(tx_number=to[0], seq=to[1]))
 
 
-def kept(tx: Tx, match_ids: Iterable[str]) -> frozenset[str]:
-    """Those matches whose results are kept already."""
-    sql = "SELECT DISTINCT match_id FROM player_results WHERE match_id {in}"
-    return frozenset(row[0] for row in sets.select_in(tx, sql, sorted(set(match_ids))))
+class Kept(NamedTuple):
+    """What a match was to a player; `won` in minor units."""
+
+    verdict: str
+    won: int
 
 
-def of_matches(tx: Tx, match_ids: Iterable[str]) -> dict[tuple[str, str], Row]:
+def of_matches(tx: Tx, match_ids: Iterable[str]) -> dict[tuple[str, str], Kept]:
     """Kept results by (match_id, user_id)."""
     sql = "SELECT match_id, user_id, verdict, won FROM player_results WHERE match_id {in}"
-    return {(row.match_id, row.user_id): row for row in sets.select_in(tx, sql, sorted(set(match_ids)))}
+    rows = sets.select_in(tx, sql, sorted(set(match_ids)))
+    return {(row.match_id, row.user_id): Kept(row.verdict, row.won) for row in rows}
 
 
 def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
@@ -55,28 +57,16 @@ def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     sets.insert_rows(tx, r, _RESULT, rows)
 
 
-_ADD_STANDING = sa.text("""
-    INSERT INTO standings (user_id, game_id, matches, wins, draws) VALUES (:user_id, :game_id, :matches, :wins, :draws)
-    ON CONFLICT (user_id, game_id) DO UPDATE SET matches = standings.matches + excluded.matches,
-        wins = standings.wins + excluded.wins, draws = standings.draws + excluded.draws
-""")
-_ADD_MONEY = sa.text("""
-    INSERT INTO player_money (user_id, currency, paid, won) VALUES (:user_id, :currency, :paid, :won)
-    ON CONFLICT (user_id, currency) DO UPDATE SET paid = player_money.paid + excluded.paid,
-        won = player_money.won + excluded.won
-""")
+def add_standings(tx: Tx, rows: list[tuple[str, str, int, int, int]]) -> None:
+    """Add to what is there: (user_id, game_id, matches, wins, draws), each pair of the first two once."""
+    sums = ("matches", "wins", "draws")
+    sets.insert_rows(tx, t, ("user_id", "game_id", *sums), rows, adds=sums)
 
 
-def add_standings(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add to what is there: mappings of user_id, game_id, matches, wins, draws; each pair once."""
-    if rows:
-        tx.execute(_ADD_STANDING, list(rows))
-
-
-def add_money(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add to what is there: mappings of user_id, currency, paid, won (minor units); each pair once."""
-    if rows:
-        tx.execute(_ADD_MONEY, list(rows))
+def add_money(tx: Tx, rows: list[tuple[str, str, int, int]]) -> None:
+    """Add to what is there: (user_id, currency, paid, won), in minor units, each pair of the first two once."""
+    sums = ("paid", "won")
+    sets.insert_rows(tx, schema_records.player_money, ("user_id", "currency", *sums), rows, adds=sums)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

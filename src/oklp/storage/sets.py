@@ -59,10 +59,16 @@ def _quoted(names: Sequence[str]) -> list[str]:
 
 
 @functools.cache
-def _insert_sql(table: sa.Table, columns: tuple[str, ...], ignore: bool, rows: int | None) -> str:
+def _insert_sql(
+    table: sa.Table, columns: tuple[str, ...], ignore: bool, adds: tuple[str, ...], rows: int | None
+) -> str:
     """For so many rows of SQLite; None: for PostgreSQL."""
     names = ", ".join(_quoted(columns))
     tail = " ON CONFLICT DO NOTHING" if ignore else ""
+    if adds:
+        keys = ", ".join(_quoted([column.name for column in table.primary_key]))
+        sums = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in adds)
+        tail = f" ON CONFLICT ({keys}) DO UPDATE SET {sums}"
     if rows is not None:
         given = f"SELECT * FROM ({_values(len(columns), rows)})"  # noqa: S608
         return f"INSERT INTO {table.name} ({names}) {given} WHERE column{_never_null(table, columns)} IS NOT NULL{tail}"
@@ -71,17 +77,26 @@ def _insert_sql(table: sa.Table, columns: tuple[str, ...], ignore: bool, rows: i
 
 
 def insert_rows(
-    tx: Tx, table: sa.Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]], *, ignore: bool = False
+    tx: Tx,
+    table: sa.Table,
+    columns: tuple[str, ...],
+    rows: list[tuple[Any, ...]],
+    *,
+    ignore: bool = False,
+    adds: tuple[str, ...] = (),
 ) -> None:
-    """Insert rows given as tuples in the order of `columns`. `ignore` leaves existing rows as they are."""
+    """Insert rows given as tuples in the order of `columns`.
+
+    `ignore` leaves existing rows as they are; `adds` adds these columns to what they have.
+    """
     if not rows:
         return
     if tx.postgres:
-        sql = _insert_sql(table, columns, ignore, None)
+        sql = _insert_sql(table, columns, ignore, adds, None)
         tx.driver_later(table.name, sql, [array(column) for column in zip(*rows, strict=True)])
         return
     for size, values in _parts(rows):
-        tx.driver_run(_insert_sql(table, columns, ignore, size), values)
+        tx.driver_run(_insert_sql(table, columns, ignore, adds, size), values)
 
 
 @functools.cache
