@@ -41,8 +41,10 @@ HOUSEKEEPING_SECONDS = 60.0
 CALLS_SECONDS = 1.0
 # Between one page of the event log and the next: what is counted later leaves the lane to what cannot wait.
 RECORDS_PAUSE_SECONDS = 0.05
-RECORDS_REST = 3  # times as long as counting took, its wait for the lane included: what games ask goes first …
-RECORDS_LONGEST_REST_SECONDS = 0.25  # … and counting goes on all the same
+# So many times as long as counting took, its wait for the lane included, and so many seconds at the most: what games
+# ask goes first, the more so while the counts are not late.
+RECORDS_REST = (10, 1.0)
+RECORDS_LATE_REST = (3, 0.25)
 RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 # Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
 CUT_SECONDS = 1.0
@@ -237,18 +239,19 @@ class Worker:
         now = asyncio.get_running_loop().time
         while True:
             self._told.clear()
-            more, began = False, now()
+            more, began, late = False, now(), False
             try:
                 behind = await self._db.read(records.behind, self._clock())
                 counting_lag_seconds.set(behind.lag_ms / 1000)
+                late = behind.lag_ms > records.LATE_MS
                 if behind.due:
                     more = await self._db.write(records.keep, Posting(self._settings, self._vault, self._clock()))
             except OklpError as refusal:
                 log.warning("records_not_kept", detail=refusal.detail)
             except Exception:
                 log.exception("records_not_kept")
-            rest = max(RECORDS_PAUSE_SECONDS, RECORDS_REST * (now() - began))
-            await asyncio.sleep(min(rest, RECORDS_LONGEST_REST_SECONDS))
+            times, longest = RECORDS_LATE_REST if late else RECORDS_REST
+            await asyncio.sleep(min(max(RECORDS_PAUSE_SECONDS, times * (now() - began)), longest))
             if not more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
