@@ -254,6 +254,9 @@ def test_what_has_changed_meanwhile_is_looked_at_again(office: Office) -> None:
     world.settings = world.settings.model_copy(update={"approval_above": 0})
     office.abort(office.fred)  # as the game or a deadline might end it
     assert office.waiting() == []
+    assert world.run(proposals.read, proposal.proposal_id, world.now).state == "obsolete"
+    assert [each.state for each in world.run(proposals.page, None, 10, world.now)[0]] == ["obsolete"]
+    assert [each.state for each in world.run(proposals.past, None, 10, world.now)[0]] == ["obsolete"]
     with refused(WrongState):
         office.decide(office.olga, proposal)
     assert (office.status(), balance(world, office.two)) == ("aborted", 10_000)

@@ -92,6 +92,50 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
     assert one.match(match_id)["status"] == "live"
 
 
+def test_a_reason_has_lines_and_one_that_is_refused_is_not_lost(served: Server) -> None:
+    game = served.register(discovery="pull")
+    match_id = paid_match(PlayerClient(served.url), PlayerClient(served.url), game.client_id)
+    match, site = f"/operator/matches/{match_id}", console(served, served.operator)
+
+    def send(action: str, reason: str, **fields: str) -> httpx.Response:
+        return site.post(f"{match}/{action}", data={**tokens(site.get(match).text), "reason": reason, **fields})
+
+    def opened(text: str) -> list[str]:
+        return re.findall(r'<details class="dialog" id="([^"]+)" open>', text)
+
+    assert opened(site.get(match).text) == []
+    for reason, said in (
+        ("x" * 501, "These are 501 characters"),
+        ("one\r\ntwo\x07", "There are characters in it that cannot be read."),
+        (" \r\n\t", "Say why"),
+    ):
+        refused = send("abort", reason)
+        assert (refused.status_code, opened(refused.text), said in refused.text) == (422, ["abort"], True)
+        assert f">\n{reason}</textarea>" in refused.text.replace("&#39;", "'")
+    scores = {"ranking-0": "2", "score-0": "17", "ranking-1": "1", "forfeit-0": "on"}
+    refused = send("settle", "", **scores)
+    assert (refused.status_code, opened(refused.text)) == (422, ["settle"])
+    for name, value in (("ranking-0", "2"), ("score-0", "17"), ("ranking-1", "1")):
+        assert re.search(rf'name="{name}"[^>]* value="{value}"', refused.text), name
+    assert 'name="forfeit-0" checked' in refused.text
+    wrong = send("settle", "its game\tis gone", **{**scores, "ranking-0": "9"})
+    assert (wrong.status_code, opened(wrong.text)) == (422, ["settle"])
+    assert "its game\tis gone</textarea>" in wrong.text
+
+    most = "one\r\n" + "x" * 496
+    assert send("abort", most).status_code == 303
+    assert [entry["reason"] for entry in served.operator.get(f"/matches/{match_id}").json()["audit"]] == [
+        "one\n" + "x" * 496
+    ]
+
+
+def test_an_empty_parameter_of_a_page_is_none(served: Server) -> None:
+    site = console(served, served.operator)
+    for path in ("approvals", "audit", "matches", "deliveries", "players", "games", "ledger"):
+        answers = [site.get(f"/operator/{path}{query}") for query in ("", "?cursor=", "?cursor=x")]
+        assert [each.status_code for each in answers] == [200, 200, 422], path
+
+
 def proposals_of(match_id: str, count: int) -> list[dict[str, object]]:
     """Rows of what waits for long, made before anything else that waits: each of one player's winnings."""
     made = {"match_id": match_id, "action": "held-winnings.release", "request": '{"decision": "release"}'}

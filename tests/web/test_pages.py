@@ -229,6 +229,15 @@ def test_the_language_is_the_browsers_until_one_is_chosen(served: Server) -> Non
     assert 'lang="en"' in text
     assert 'data-theme="dark"' in text
     assert 'lang="en"' in browser(served, **{"Accept-Language": ";;q=x,,*"}).get("/").text
+    for wanted, language in (
+        ("fr, de; q=0.9, en; q=0.1", "de"),
+        ("en;Q=0.2,de-DE ;Q=0.9", "de"),
+        ("de;q=0, en;q=0.1", "en"),
+        ("de;q=0.1, EN-gb;q=0.1001, en;q=0.2", "en"),
+        ("de;q=inf, en;q=0.5", "en"),
+    ):
+        told = browser(served, **{"Accept-Language": wanted}).get("/").headers["Content-Language"]
+        assert told == language, wanted
 
 
 def test_assets_are_kept_by_browsers_for_as_long_as_they_do_not_change(served: Server) -> None:

@@ -69,6 +69,9 @@ def test_a_wrong_method_is_told_all_that_there_are(served: Server) -> None:
         ("PUT", f"{PLAYER}/me/email", "POST"),
         ("POST", "/static-offline-docs/swagger-ui.css", "GET, HEAD"),
         ("DELETE", "/log-in", "GET, HEAD, POST"),
+        ("HEAD", "/live", "GET"),
+        ("HEAD", "/operator/live", "GET"),
+        ("HEAD", f"/studio/games/{game}/webhooks/live", "GET"),
     ):
         for accept in ("application/json", "text/html"):  # as a problem, and as a page
             answer = httpx.request(method, f"{served.url}{path}", headers={"Accept": accept})
@@ -84,6 +87,10 @@ def test_head_is_answered_as_get_is_without_a_body(served: Server) -> None:
             (f"{PLAYER}/me", {}, 401),
             (f"{PLAYER}/matches/{'0' * 24}", token, 404),
             ("/docs", {}, 200),
+            ("/", {}, 200),
+            ("/wallet", {}, 200),  # with the page that asks to log in
+            ("/matches/nowhere", {"Accept": "text/html"}, 200),
+            ("/nowhere", {"Accept": "text/html"}, 404),
         ):
             told = []
             for method in ("GET", "HEAD"):  # on one connection: a body would be read as the next answer

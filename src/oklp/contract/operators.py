@@ -90,7 +90,7 @@ class Proposal(Wire):
 
     `amount` is what it moves, in minor units: the match's escrow, or what was held for the player `user_id`. `request`
     is what was asked for, as it was sent. A proposal that its own proposer has withdrawn has no `decided_by`, and is
-    over since `decided_at`.
+    over since `decided_at`. It is `obsolete` when its match has ended otherwise.
     """
 
     proposal_id: str
@@ -104,7 +104,7 @@ class Proposal(Wire):
     proposed_by: str
     proposed_at: datetime
     expires_at: datetime
-    state: Literal["waiting", "approved", "declined", "expired", "withdrawn"]
+    state: Literal["waiting", "approved", "declined", "expired", "withdrawn", "obsolete"]
     decided_by: str | None = None
     decided_at: datetime | None = None
     decision_reason: str | None = None

@@ -16,6 +16,7 @@ CLIENT_CREDENTIALS = "client_credentials"
 # Surrogates are no characters: half of a pair can be written in JSON, and in no database and no UTF-8. Separators of
 # lines begin one in a mail, and overrides of the direction make a name read as another one.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LINE_END = re.compile(r"\r\n?")
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -23,6 +24,17 @@ def printable(value: str) -> str:
     """The text, when it has no control characters and no lone surrogates. Raises ValueError."""
     if _UNPRINTABLE.search(value):
         raise ValueError("must not contain control characters")
+    return value
+
+
+def _lines(value: object) -> object:
+    """With one kind of line break, whichever the writer's system has: browsers send two characters for each."""
+    return _LINE_END.sub("\n", value) if isinstance(value, str) else value
+
+
+def _written(value: str) -> str:
+    """The text, when but for line breaks and tabs it is printable. Raises ValueError."""
+    printable(value.replace("\n", " ").replace("\t", " "))
     return value
 
 
@@ -57,7 +69,10 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Score = Annotated[int, Field(strict=True, ge=0, le=MAX_SCORE)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 Reason = Annotated[
-    str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(printable)
+    str,
+    StringConstraints(min_length=1, max_length=500, strip_whitespace=True),
+    AfterValidator(_written),
+    BeforeValidator(_lines),
 ]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_visible)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(printable)]

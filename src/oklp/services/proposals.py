@@ -147,7 +147,9 @@ def subject_of(row: Row) -> Subject:
 
 
 def view(row: Row, now: int) -> contract.Proposal:
-    late = row.state == "waiting" and row.expires_at <= now
+    state = row.state
+    if state == "waiting":
+        state = "obsolete" if row.match_over else "expired" if row.expires_at <= now else state
     return contract.Proposal.model_validate(
         {
             "proposal_id": row.id,
@@ -161,7 +163,7 @@ def view(row: Row, now: int) -> contract.Proposal:
             "proposed_by": row.proposer,
             "proposed_at": views.when(row.proposed_at),
             "expires_at": views.when(row.expires_at),
-            "state": "expired" if late else row.state,
+            "state": state,
             "decided_by": row.decider,
             "decided_at": views.maybe_when(row.decided_at),
             "decision_reason": row.decision_reason,

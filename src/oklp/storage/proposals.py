@@ -20,19 +20,27 @@ def insert(tx: Tx, **values: Any) -> None:
 
 
 def get(tx: Tx, proposal_id: str) -> Row | None:
-    return tx.row(sa.select(p).where(p.c.id == proposal_id))
+    return tx.row(_proposals().where(p.c.id == proposal_id))
+
+
+def _proposals() -> sa.Select[Any]:
+    """With `match_over`: nothing is left to decide about a match that has ended by itself."""
+    return sa.select(p, _match_over().label("match_over"))
+
+
+def _match_over() -> sa.ColumnElement[bool]:
+    m = schema.matches
+    return sa.exists().where(m.c.id == p.c.match_id, m.c.status.in_(["finished", "aborted"]), p.c.user_id == "")
 
 
 def _waits(now: int) -> sa.ColumnElement[bool]:
-    """What can still be decided. A match that has ended by itself leaves nothing to decide about it."""
-    m = schema.matches
-    over = sa.exists().where(m.c.id == p.c.match_id, m.c.status.in_(["finished", "aborted"]), p.c.user_id == "")
-    return sa.and_(p.c.state == "waiting", p.c.expires_at > now, ~over)
+    """What can still be decided."""
+    return sa.and_(p.c.state == "waiting", p.c.expires_at > now, ~_match_over())
 
 
 def waiting(tx: Tx, now: int, after: tuple[int, str] | None, limit: int, match_id: str | None = None) -> Sequence[Row]:
     """Oldest first: what can still be decided; all of it, or what is about one match."""
-    statement = sa.select(p).where(_waits(now))
+    statement = _proposals().where(_waits(now))
     if match_id is not None:
         statement = statement.where(p.c.match_id == match_id)
     if after is not None:
@@ -56,7 +64,7 @@ def count_for(tx: Tx, operator_id: str, actions: Sequence[str], now: int, limit:
 
 def page(tx: Tx, before: tuple[int, str] | None, limit: int, over_at: int | None = None) -> Sequence[Row]:
     """Newest first, whatever became of them; with `over_at` those alone that nobody could decide on any more then."""
-    statement = sa.select(p)
+    statement = _proposals()
     if over_at is not None:
         statement = statement.where(~_waits(over_at))
     if before is not None:

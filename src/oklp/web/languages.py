@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
 
 SOURCE = "en"
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 LANGUAGE = "oklp_language"  # the cookie with what was chosen
+
+# A language with its region left out, and its weight.
+_WEIGHTED = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=([01](?:\.[0-9]{0,3})?)\s*)?")
 
 
 def language_of(request: Request) -> str:
@@ -19,11 +24,11 @@ def preferred(accept_language: str) -> str:
     """The best of our languages for an `Accept-Language` header (RFC 9110, section 12.5.4)."""
     wanted: list[tuple[float, int, str]] = []
     for place, part in enumerate(accept_language.split(",")[:20]):
-        tag, _, quality = part.strip().partition(";q=")
-        try:
-            weight = float(quality) if quality else 1.0
-        except ValueError:
+        weighted = _WEIGHTED.fullmatch(part)
+        if weighted is None:
             continue
+        tag, quality = weighted.groups()
+        weight = float(quality or 1)
         if weight > 0:
-            wanted.append((-weight, place, tag.split("-")[0].lower()))
+            wanted.append((-weight, place, tag.lower()))
     return next((language for _, _, language in sorted(wanted) if language in LANGUAGES), SOURCE)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
+
+
+class StreamRoute(Route):
+    """An address that answers GET with a stream, and refuses HEAD: a stream has no end, and each takes a place."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        super().__init__(path, endpoint, methods=["GET"])
+
+    async def handle(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["method"] != "GET":
+            raise HTTPException(405)
+        await super().handle(scope, receive, send)
 
 
 class Methods:
@@ -23,30 +37,40 @@ class Methods:
         return _named(met) | ({"HEAD"} if _head_is_get(met) else set())
 
     def head_is_get(self, path: str) -> bool:
-        """Whether HEAD is answered here by what answers GET, since no route names it."""
+        """Whether HEAD is answered here by what answers GET. Of files it is not: what serves them knows HEAD."""
         return _head_is_get(self._met(path))
 
     def _met(self, path: str) -> list[Route | Mount]:
-        return [
+        met = [
             route
             for prefix, routes in self._routes
             if path.startswith(prefix)
             for route in routes
             if isinstance(route, Route | Mount) and route.path_regex.match(path.removeprefix(prefix))
         ]
+        # Ahead of the pages whose addresses have a part for an id.
+        return [each for each in met if isinstance(each, StreamRoute)] or met
 
 
 def _named(met: Iterable[Route | Mount]) -> set[str]:
     # What is mounted are files.
-    return set().union(*({"GET", "HEAD"} if isinstance(each, Mount) else each.methods or () for each in met))
+    return set().union(*map(_methods, met))
+
+
+def _methods(route: Route | Mount) -> set[str]:
+    if isinstance(route, StreamRoute):
+        return {"GET"}
+    return {"GET", "HEAD"} if isinstance(route, Mount) else set(route.methods or ())
 
 
 def _head_is_get(met: Sequence[Route | Mount]) -> bool:
-    methods = _named(met)
-    if "GET" not in methods or "HEAD" in methods:
-        return False
-    # A stream has no end, and whoever opens one takes a place.
-    return not any(isinstance(each, APIRoute) and each.response_class is StreamingResponse for each in met)
+    answering = [each for each in met if isinstance(each, Route) and "GET" in (each.methods or ())]
+    return bool(answering) and not any(map(_is_stream, answering))
+
+
+def _is_stream(route: Route) -> bool:
+    of_api = isinstance(route, APIRoute) and route.response_class is StreamingResponse
+    return of_api or isinstance(route, StreamRoute)
 
 
 class Heads:

@@ -33,6 +33,10 @@ class Form:
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
 
+    def has(self, values: Mapping[str, str]) -> bool:
+        """Whether it was sent, and with all of these in it."""
+        return bool(self.values) and values.items() <= self.values.items()
+
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
     """The form as it was sent, with what is wrong with it."""

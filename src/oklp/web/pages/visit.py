@@ -187,9 +187,8 @@ class Visit:
         return f"{self.at}?{self.query}" if self.query else self.at
 
     def argument(self, name: str) -> str | None:
-        """Of the query."""
-        given = self.request.query_params.get(name)
-        return given and given.replace(NUL, REPLACED)
+        """Of the query. None for an empty one too: a form that is sent by GET has all of its fields in the address."""
+        return self.request.query_params.get(name, "").replace(NUL, REPLACED) or None
 
     def check_address(self) -> None:
         """Raises NotFound for one that nothing can be at: no name and no id has this character in it."""

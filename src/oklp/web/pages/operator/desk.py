@@ -27,6 +27,7 @@ from oklp.web.pages.visit import OPERATOR, Visit
 P = ParamSpec("P")
 
 A_PAGE = 25
+REASON_CHARS = 500  # contract.Reason
 
 
 class Nav(NamedTuple):
@@ -91,11 +92,21 @@ def refused(visit: Visit, refusal: OklpError) -> Form:
     if refusal.status >= 500 or isinstance(refusal, RoleMissing | SecondFactorMissing):
         raise refusal
     form = forms.refused(visit, refusal)
-    form.errors = {"reason": visit._("Say why, in up to 500 characters.")} if "reason" in form.errors else {}
+    form.errors = {"reason": _not_a_reason(visit)} if "reason" in form.errors else {}
     if not form.errors:
         # Operators are told what programs are told: it names what is in the way.
         form.error = "; ".join(f"{each.field}: {each.message}" for each in refusal.errors) or refusal.detail
     return form
+
+
+def _not_a_reason(visit: Visit) -> str:
+    """What is wrong with the reason that was given."""
+    given = visit.fields.get("reason", "").replace("\r\n", "\n").strip()
+    if not given:
+        return visit._("Say why, in up to 500 characters.")
+    if len(given) > REASON_CHARS:
+        return visit._("These are %(count)s characters: say it in up to 500.", count=len(given))
+    return visit._("There are characters in it that cannot be read. Write it without them.")
 
 
 async def overview(visit: Visit) -> Response:

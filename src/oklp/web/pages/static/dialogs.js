@@ -1,11 +1,6 @@
 // A `details.dialog` opens as a real dialog: over the page, closed by Escape, with the focus kept inside.
 
-document.addEventListener("click", (event) => {
-  const closing = event.target.closest("[data-close]");
-  if (closing) closing.closest("dialog")?.close();
-  const opening = event.target.closest("[data-dialog]");
-  if (!opening) return;
-  event.preventDefault();
+function show(opening) {
   const details = opening.parentElement;
   let { dialog } = details;
   if (!dialog) {
@@ -21,6 +16,20 @@ document.addEventListener("click", (event) => {
       if (inside.target === dialog) dialog.close(); // the backdrop
     });
     details.dialog = dialog;
+    details.open = false;
   }
   dialog.showModal();
+}
+
+document.addEventListener("click", (event) => {
+  const closing = event.target.closest("[data-close]");
+  if (closing) closing.closest("dialog")?.close();
+  const opening = event.target.closest("[data-dialog]");
+  if (!opening) return;
+  event.preventDefault();
+  show(opening);
 });
+
+// What came open, with something in it that was refused.
+const refused = document.querySelector("details.dialog[open] > [data-dialog]");
+if (refused) show(refused);

@@ -47,6 +47,7 @@ function swap(fresh) {
       old.replaceChildren();
     }
     if (!next || looks(old) === looks(next)) continue;
+    if (old.querySelector("dialog[open] :is(textarea, input:not([type=hidden]))")) continue; // so too in a dialog, until it closes
     old.hidden = next.hidden;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
@@ -91,6 +92,7 @@ export function follow(url, enliven, offline) {
     open();
     refresh(enliven);
   });
+  document.addEventListener("close", () => refresh(enliven), true);
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") refresh(enliven);
   });
