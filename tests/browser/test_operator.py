@@ -105,7 +105,7 @@ def test_a_match_is_settled_in_the_games_place(platform: Server, browser: Browse
 
 def test_two_operators_settle_what_is_above_the_threshold(platform: Server, browser: Browser) -> None:
     game = platform.register(discovery="pull")
-    one, two = (PlayerClient(platform.url, deposit=100_000) for _ in range(2))
+    one, two = (PlayerClient(platform.url, deposit=200_000) for _ in range(2))
     match_id = paid_match(one, two, game.client_id, 60_000)
     fay = platform.new_operator("--role", "finance").headers["Authorization"].removeprefix("Bearer ")
     with visitor(browser) as first, visitor(browser) as second:
@@ -126,11 +126,25 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
         second.page.get_by_role("link", name="Approvals").click()
         expect(second.page.get_by_text(HOSTILE)).to_be_visible()
         _check(second.page, f"{platform.url}/operator/approvals")
+        second.page.locator("summary", has_text="Decline").click()
+        asked = second.page.get_by_role("dialog")
+        asked.get_by_label("Reason").fill("Let me see")
+        another = paid_match(one, two, game.client_id, 60_000)
+        made = platform.operator.post(f"/matches/{another}/abort", json={"reason": "no good"}).json()
+        expect(count).to_have_text("2")
+        expect(asked.get_by_label("Reason")).to_have_value("Let me see")  # while the page under it has another one
+        second.page.keyboard.press("Escape")
+        expect(second.page.get_by_text(another)).to_be_visible()
+        expect(second.page.locator("summary", has_text="Decline").first).to_be_focused()
+        withdrawn = platform.operator.post(f"/proposals/{made['proposal_id']}/withdrawal", json={"reason": "a slip"})
+        assert withdrawn.status_code == 200
+        expect(second.page.locator("[id^=proposal-]")).to_have_count(1)
         act(second.page, "Approve", "Approve", "Looks right.")
         expect(second.page.get_by_text("Approved, and done.")).to_be_visible()
         expect(count).to_have_count(0)
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
-    assert sorted((one.available(), two.available())) == [40_000, 148_000]
+    assert one.match(another)["status"] == "live"
+    assert sorted((one.available(), two.available())) == [80_000, 188_000]
 
 
 def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None:

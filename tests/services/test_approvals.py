@@ -17,11 +17,13 @@ from oklp.services import approvals, operators, proposals
 from oklp.services.matches import Caller
 from oklp.services.staff import Operator
 from oklp.storage import migrations, schema_proposals
+from oklp.storage import proposals as store
 from oklp.storage.engine import Database, connectable
 from tests.services.test_staff import act, operator
 from tests.services.world import HOUR, World, check_books, refused
 
 DAY = 24 * HOUR
+WHY = contract.OperatorReason(reason="no good")
 
 
 class Office:
@@ -51,7 +53,7 @@ class Office:
         return done
 
     def abort(self, who: Operator) -> contract.OperatorMatch | contract.Proposed:
-        what = (self.match.match_id, contract.OperatorReason(reason="no good"), str(uuid.uuid4()), self.world.now)
+        what = (self.match.match_id, WHY, str(uuid.uuid4()), self.world.now)
         done: contract.OperatorMatch | contract.Proposed
         done = self.world.run(operators.abort, self.world.settings, who, *what)
         return done
@@ -233,6 +235,14 @@ def test_a_proposal_that_waited_too_long_is_over(office: Office) -> None:
     assert world.run(proposals.read, proposal.proposal_id, world.now).state == "expired"
     with refused(WrongState):
         office.decide(office.fay, proposal)
+    world.run(operators.abort_now, world.settings, office.fred, office.match.match_id, WHY, world.now)
+    assert world.run(proposals.read, proposal.proposal_id, world.now).state == "expired"  # what came first stands
+
+
+def test_a_place_is_free_once_a_proposal_is_over(office: Office) -> None:
+    world = office.world
+    office.proposed(office.abort(office.fred))
+    world.now += DAY
     again = office.proposed(office.abort(office.fred))
     assert office.waiting() == [again.proposal_id]
     found, _ = world.run(proposals.page, None, 10, world.now)
@@ -257,6 +267,15 @@ def test_what_has_changed_meanwhile_is_looked_at_again(office: Office) -> None:
     assert world.run(proposals.read, proposal.proposal_id, world.now).state == "obsolete"
     assert [each.state for each in world.run(proposals.page, None, 10, world.now)[0]] == ["obsolete"]
     assert [each.state for each in world.run(proposals.past, None, 10, world.now)[0]] == ["obsolete"]
+    for end in (
+        lambda: office.decide(office.olga, proposal, "decline"),
+        lambda: office.withdraw(office.fred, proposal),
+    ):
+        with refused(WrongState):
+            end()
+    world.now += DAY
+    world.run(store.expire, world.now)
+    assert world.run(proposals.read, proposal.proposal_id, world.now).state == "obsolete"
     with refused(WrongState):
         office.decide(office.olga, proposal)
     assert (office.status(), balance(world, office.two)) == ("aborted", 10_000)

@@ -233,7 +233,9 @@ def test_the_language_is_the_browsers_until_one_is_chosen(served: Server) -> Non
         ("fr, de; q=0.9, en; q=0.1", "de"),
         ("en;Q=0.2,de-DE ;Q=0.9", "de"),
         ("de;q=0, en;q=0.1", "en"),
-        ("de;q=0.1, EN-gb;q=0.1001, en;q=0.2", "en"),
+        ("de;q=0.8571, en;q=0.85", "de"),
+        ("en;q=.8, de;q=.9", "de"),
+        ("en;q=., de;q=0.1", "de"),
         ("de;q=inf, en;q=0.5", "en"),
     ):
         told = browser(served, **{"Accept-Language": wanted}).get("/").headers["Content-Language"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.harness import PASSWORD, PlayerClient, Server
+from tests.harness import PASSWORD, PlayerClient, Server, paid_match
 from tests.web.test_pages import browser, logged_in, tokens
 
 
@@ -81,6 +81,55 @@ def test_what_was_typed_comes_back_after_the_log_in(
     assert player.available() == before, "no money moves by itself"
     if case.page == "/settings/notifications":
         assert re.findall(r'name="([a-z.]+)" [^>]*checked', back.text) == ["lost.mail"]
+
+
+STAFF = {
+    "abort": Case("/operator/matches/{match}", "/operator/matches/{match}/abort", {"reason": "no\r\ngood"}, []),
+    "settle": Case("/operator/matches/{match}", "/operator/matches/{match}/settle", {"score-1": "4711"}, ["4711"]),
+    "suspend": Case(
+        "/operator/players/{user}", "/operator/players/{user}/act", {"action": "suspend", "reason": "a cheat"}, []
+    ),
+    "vetting": Case(
+        "/operator/games/{game}", "/operator/games/{game}/vetting", {"decision": "suspend", "reason": "gone"}, []
+    ),
+    "settings": Case("/studio/games/{game}/settings", "/studio/games/{game}/settings", {"name": "Anew"}, ["Anew"]),
+    "fault": Case(
+        "/studio/games/{game}/faults", "/studio/games/{game}/faults", {"kind": "finish_slow", "times": "17"}, ["17"]
+    ),
+    "test": Case("/studio/games/{game}/webhooks", "/studio/games/{game}/test-event", {"participants": "12"}, ["12"]),
+    "member": Case("/studio/members", "/studio/members", {"username": "newcomer", "password": "x"}, ["newcomer"]),
+}
+
+
+@pytest.mark.parametrize("case", STAFF.values(), ids=STAFF.keys())
+def test_what_staff_typed_comes_back_after_the_log_in_too(served: Server, case: Case) -> None:
+    kind = case.page.split("/")[1]
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    game_id = served.register("http://127.0.0.1:9/match").client_id
+    parts = {"game": game_id, "user": one.user_id}
+    if "{match}" in case.page:
+        parts["match"] = paid_match(one, two, served.register(discovery="pull").client_id)
+    shown, sent_to = (path.format(**parts) for path in (case.page, case.sent_to))
+    staff = served.operator if kind == "operator" else served.studio
+    name = staff.get("/me").json()["username"]
+    site = browser(served)
+    form = tokens(site.get(f"/{kind}/log-in").text)
+    entered = site.post(f"/{kind}/log-in", data={**form, "username": name, "password": PASSWORD})
+    assert entered.status_code == 303
+    form = tokens(site.get(shown).text)
+    ended = {"Authorization": f"Bearer {site.cookies[f'oklp_{kind}']}"}
+    assert httpx.delete(f"{served.url}/api/{kind}/v1/sessions/current", headers=ended).status_code == 204
+    asked = site.post(sent_to, data={**form, **case.typed})
+    assert asked.status_code == 401
+    assert "your form comes back as you left it" in asked.text
+    back = site.post(f"/{kind}/log-in", data={**waiting(asked.text), "username": name, "password": PASSWORD})
+    assert back.status_code == 200
+    assert f'data-address="{shown}"' in back.text
+    assert [each for each in case.back if each not in values(back.text)] == []
+    if "reason" in case.typed:
+        (opened,) = re.findall(r'<details class="dialog" id="[^"]+" open>.*?</details>', back.text, re.DOTALL)
+        assert f">\n{case.typed['reason']}</textarea>" in opened
+    assert site.get(shown).status_code == 200, "and nothing is done by itself"
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -74,6 +74,7 @@ Reason = Annotated[
     AfterValidator(_written),
     BeforeValidator(_lines),
 ]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), AfterValidator(printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True), AfterValidator(_visible)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(printable)]
 LogInName = Annotated[str, StringConstraints(min_length=1, max_length=254), AfterValidator(printable)]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringCon
 
 from oklp.contract.games import DeveloperConfig
 from oklp.contract.players import Match
-from oklp.contract.shared import Email, GameId, MatchId, Name, Password, Url, Username, Vetting, Wire, printable
+from oklp.contract.shared import Email, GameId, Line, MatchId, Name, Password, Url, Username, Vetting, Wire, printable
 
 
 class LaunchTemplates(Wire):
@@ -264,7 +264,7 @@ class ForwardedAnswer(Wire):
         Annotated[str, StringConstraints(max_length=200)], Annotated[str, StringConstraints(max_length=8_192)]
     ] = {}
     body: Annotated[str, StringConstraints(max_length=65_536)] = ""
-    error: Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)] | None = None
+    error: Line | None = None
     sent: Annotated[bool, Field(strict=True)] = True
     duration_ms: Annotated[int, Field(strict=True, ge=0, le=3_600_000)] = 0
     forwarded_to: Url | None = None

@@ -148,7 +148,7 @@ def subject_of(row: Row) -> Subject:
 
 def view(row: Row, now: int) -> contract.Proposal:
     state = row.state
-    if state == "waiting":
+    if state in ("waiting", "expired"):
         state = "obsolete" if row.match_over else "expired" if row.expires_at <= now else state
     return contract.Proposal.model_validate(
         {

@@ -24,13 +24,14 @@ def get(tx: Tx, proposal_id: str) -> Row | None:
 
 
 def _proposals() -> sa.Select[Any]:
-    """With `match_over`: nothing is left to decide about a match that has ended by itself."""
+    """With `match_over`: nothing was left to decide about a match that ended by itself, while it could be."""
     return sa.select(p, _match_over().label("match_over"))
 
 
 def _match_over() -> sa.ColumnElement[bool]:
     m = schema.matches
-    return sa.exists().where(m.c.id == p.c.match_id, m.c.status.in_(["finished", "aborted"]), p.c.user_id == "")
+    over = (m.c.status.in_(["finished", "aborted"]), m.c.finished_at < p.c.expires_at)
+    return sa.exists().where(m.c.id == p.c.match_id, *over, p.c.user_id == "")
 
 
 def _waits(now: int) -> sa.ColumnElement[bool]:
@@ -86,8 +87,11 @@ def _end(
     tx: Tx, proposal_id: str, state: str, reason: str, now: int, *wanted: sa.ColumnElement[bool], **values: str
 ) -> bool:
     """One update decides between all who would end it at once."""
-    waits = (p.c.id == proposal_id, p.c.state == "waiting", p.c.expires_at > now, *wanted)
-    ended = p.update().where(*waits).values(state=state, decided_at=now, decision_reason=reason, **values)
+    ended = (
+        p.update()
+        .where(p.c.id == proposal_id, _waits(now), *wanted)
+        .values(state=state, decided_at=now, decision_reason=reason, **values)
+    )
     tx.notify(TOPIC)
     return tx.execute(ended).rowcount == 1
 

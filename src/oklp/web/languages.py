@@ -10,8 +10,8 @@ SOURCE = "en"
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 LANGUAGE = "oklp_language"  # the cookie with what was chosen
 
-# A language with its region left out, and its weight.
-_WEIGHTED = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=([01](?:\.[0-9]{0,3})?)\s*)?")
+# A language with its region left out, and its weight, with as many digits as programs give it.
+_WEIGHTED = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=([01]?(?:\.[0-9]{0,9})?)\s*)?")
 
 
 def language_of(request: Request) -> str:
@@ -28,7 +28,7 @@ def preferred(accept_language: str) -> str:
         if weighted is None:
             continue
         tag, quality = weighted.groups()
-        weight = float(quality or 1)
+        weight = 1.0 if quality is None else min(float(f"0{quality}"), 1.0)
         if weight > 0:
             wanted.append((-weight, place, tag.lower()))
     return next((language for _, _, language in sorted(wanted) if language in LANGUAGES), SOURCE)

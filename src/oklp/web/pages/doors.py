@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, compile_path
@@ -26,10 +26,13 @@ MAX_CARRIED_CHARS = 20_000
 
 
 class Resumed(NamedTuple):
-    """A form that is filled in again after a log-in in between. `up`: its page is one step above its address."""
+    """A form that is filled in again after a log-in in between.
+
+    `page` is the address of its page, as of a route, where that is not the form's own.
+    """
 
     show: Callable[[Visit, Form, int], Awaitable[Response]]
-    up: bool = False
+    page: str = ""
 
 
 # By the address of the form, as of a route.
@@ -50,6 +53,8 @@ async def before(visit: Visit) -> Response:
 def _page_of(visit: Visit) -> str:
     """The page that a form was on. One that only acts is one step above its address: /matches/…/confirm."""
     path = visit.at
+    if (page := page_of(path)) is not None:
+        return page
     if path.count("/") > 1:
         code = visit.fields.get("code", "")  # of a link to a private match, which is not seen without it
         return _above(path) + (f"?{urlencode({'code': code})}" if code else "")
@@ -70,7 +75,7 @@ async def again(visit: Visit) -> Response:
         raise Forbidden("This form is not from a page of yours. Load the page again, and send it again.")
     said = visit._("You have logged in again since this page was loaded. Look through it, and send it once more.")
     fields = without_secrets(visit.fields)
-    return await known[0].show(visit, Form(fields, {}, said), 403)
+    return await known[0].show(visit, Form(fields, {}, said, visit.at), 403)
 
 
 def _known(path: str) -> tuple[Resumed, dict[str, str]] | None:
@@ -80,6 +85,15 @@ def _known(path: str) -> tuple[Resumed, dict[str, str]] | None:
         if match is not None:
             return resumed, match.groupdict()
     return None
+
+
+def page_of(path: str) -> str | None:
+    """The address of the page with the form that is sent to `path`, if it is one that is filled in by people."""
+    known = _known(path)
+    if known is None:
+        return None
+    resumed, parts = known
+    return resumed.page.format(**{name: quote(part, safe="") for name, part in parts.items()}) or path
 
 
 def without_secrets(fields: dict[str, str]) -> dict[str, str]:
@@ -220,8 +234,8 @@ def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
     if known is None or realm_of(path) is not visit.realm:
         return None
     resumed, visit.request.scope["path_params"] = known
-    visit.fields, visit.address = fields, _above(path) if resumed.up else path
-    return resumed.show(visit, Form(fields), 200)
+    visit.fields, visit.address = fields, page_of(path) or path
+    return resumed.show(visit, Form(fields, action=path), 200)
 
 
 async def log_out(visit: Visit) -> Response:

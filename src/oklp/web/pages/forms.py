@@ -24,25 +24,29 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass
 class Form:
-    """A form to show: what is in its fields, what is wrong with them, and what is wrong with the whole."""
+    """A form to show: what is in its fields, what is wrong with them, and what is wrong with the whole.
+
+    `action` is the address that it was sent to; empty for one that was not sent.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    action: str = ""
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
 
-    def has(self, values: Mapping[str, str]) -> bool:
-        """Whether it was sent, and with all of these in it."""
-        return bool(self.values) and values.items() <= self.values.items()
+    def came_from(self, action: str, values: Mapping[str, str]) -> bool:
+        """Whether it was sent to `action`, with all of these in it."""
+        return self.action == action and values.items() <= self.values.items()
 
 
 def refused(visit: Visit, refusal: OklpError) -> Form:
     """The form as it was sent, with what is wrong with it."""
     visit.retry_after_seconds = refusal.retry_after_seconds
     errors = refusals.by_field(visit, refusal)
-    return Form(visit.fields, errors, "" if errors else refusals.sentence(visit, refusal))
+    return Form(visit.fields, errors, "" if errors else refusals.sentence(visit, refusal), visit.at)
 
 
 def model(kind: type[Model], values: Mapping[str, Any]) -> Model:

@@ -214,7 +214,7 @@ async def join_by_code(visit: Visit) -> Response:
     return go(visit, path)
 
 
-doors.RESUMED["/matches/{match_id}/invite"] = doors.Resumed(_show_invitation, up=True)
+doors.RESUMED["/matches/{match_id}/invite"] = doors.Resumed(_show_invitation, "/matches/{match_id}")
 
 routes: list[Route] = [
     page("/matches", all_matches),

@@ -127,7 +127,7 @@ async def end_others(visit: Visit) -> Response:
 
 def routes(realm: Realm) -> list[Route]:
     here = realm.security
-    doors.RESUMED[f"{here}/email"] = doors.Resumed(show_security, up=True)
+    doors.RESUMED[f"{here}/email"] = doors.Resumed(show_security, here)
     return [
         page(here, security_page, realm=realm),
         page(f"{here}/password", change_password, "POST", realm=realm),

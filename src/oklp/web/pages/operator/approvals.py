@@ -12,7 +12,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_form, operator_page, reason_of, refused
 from oklp.web.pages.visit import Visit
 
 
@@ -40,6 +40,10 @@ async def list_proposals(visit: Visit) -> Response:
 async def _show(visit: Visit, form: Form, status: int = 200, before: proposals.Place | None = None) -> Response:
     here = visit.here
     waiting, more_waiting = await here.db.read(proposals.waiting, None, A_PAGE, here.clock())
+    asked = visit.request.path_params.get("proposal_id")
+    if asked is not None and not any(each.proposal_id == asked for each in waiting):
+        found = await here.db.read(proposals.read, asked, here.clock())  # from further down the list
+        waiting = [found, *waiting] if found.state == "waiting" else waiting
     past, more = await here.db.read(proposals.past, before, A_PAGE, here.clock())
     return await show(
         visit,
@@ -81,8 +85,10 @@ async def withdraw(visit: Visit) -> Response:
     return go(visit, "/operator/approvals", visit._("Withdrawn. Nothing was done."))
 
 
+APPROVALS = "/operator/approvals"
+PROPOSAL = f"{APPROVALS}/{{proposal_id}}"
 routes: list[Route] = [
-    operator_page("/operator/approvals", list_proposals),
-    operator_page("/operator/approvals/{proposal_id}", decide, "POST"),
-    operator_page("/operator/approvals/{proposal_id}/withdraw", withdraw, "POST"),
+    operator_page(APPROVALS, list_proposals),
+    operator_form(PROPOSAL, decide, _show, APPROVALS),
+    operator_form(f"{PROPOSAL}/withdraw", withdraw, _show, APPROVALS),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from oklp.services import console, factors, idempotency, proposals, staff
 from oklp.services.console import Found
 from oklp.services.staff import Operator
 from oklp.storage.engine import Tx
-from oklp.web.pages import forms
+from oklp.web.pages import doors, forms
 from oklp.web.pages.charts import Point
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import Handler, go, page, show
@@ -25,6 +25,7 @@ from oklp.web.pages.studio.live import digest, live_route
 from oklp.web.pages.visit import OPERATOR, Visit
 
 P = ParamSpec("P")
+Shows = Callable[[Visit, Form, int], Awaitable[Response]]
 
 A_PAGE = 25
 REASON_CHARS = 500  # contract.Reason
@@ -82,6 +83,20 @@ def operator_page(path: str, handler: Handler, method: str = "GET") -> Route:
     return page(path, once_proved, method, realm=OPERATOR)
 
 
+def operator_form(path: str, handler: Handler, shows: Shows, page_path: str) -> Route:
+    """An action with a form on the page at `page_path`: `shows` is that page with the form as it was sent.
+
+    So it comes back after a log-in in between as well.
+    """
+
+    async def shown(visit: Visit, form: Form, status: int) -> Response:
+        operator(visit)
+        return await shows(visit, form, status)
+
+    doors.RESUMED[path] = doors.Resumed(shown, page_path)
+    return operator_page(path, handler, "POST")
+
+
 def operator(visit: Visit) -> Operator:
     """Who acts, and in which role. Raises Unauthenticated, SecondFactorMissing."""
     return Operator.of(visit.here.settings, visit.me)
@@ -92,6 +107,7 @@ def refused(visit: Visit, refusal: OklpError) -> Form:
     if refusal.status >= 500 or isinstance(refusal, RoleMissing | SecondFactorMissing):
         raise refusal
     form = forms.refused(visit, refusal)
+    visit.address = doors.page_of(visit.at) or ""  # what is shown is that page, and goes on being kept up to date
     form.errors = {"reason": _not_a_reason(visit)} if "reason" in form.errors else {}
     if not form.errors:
         # Operators are told what programs are told: it names what is in the way.

@@ -16,7 +16,7 @@ from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, one_of, operator, operator_page, refused
+from oklp.web.pages.operator.desk import A_PAGE, one_of, operator, operator_form, operator_page, refused
 from oklp.web.pages.visit import Visit
 
 LISTED = 8
@@ -83,6 +83,6 @@ GAME = "/operator/games/{game_id}"
 routes: list[Route] = [
     operator_page("/operator/games", games),
     operator_page(GAME, game),
-    operator_page(f"{GAME}/vetting", vet, "POST"),
+    operator_form(f"{GAME}/vetting", vet, _show, GAME),
     operator_page(f"{GAME}/reports/{{report_id}}", report),
 ]

@@ -21,6 +21,7 @@ from oklp.web.pages.operator.desk import (
     done_or_proposed,
     one_of,
     operator,
+    operator_form,
     operator_page,
     proposed,
     reason_of,
@@ -99,6 +100,6 @@ MATCH = "/operator/matches/{match_id}"
 routes: list[Route] = [
     operator_page("/operator/matches", list_matches),
     operator_page(MATCH, match),
-    operator_page(f"{MATCH}/abort", abort, "POST"),
-    operator_page(f"{MATCH}/settle", settle, "POST"),
+    operator_form(f"{MATCH}/abort", abort, _show, MATCH),
+    operator_form(f"{MATCH}/settle", settle, _show, MATCH),
 ]

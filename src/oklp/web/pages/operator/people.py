@@ -16,7 +16,15 @@ from oklp.web.context import new_uuid
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, done_or_proposed, operator, operator_page, proposed, refused
+from oklp.web.pages.operator.desk import (
+    A_PAGE,
+    done_or_proposed,
+    operator,
+    operator_form,
+    operator_page,
+    proposed,
+    refused,
+)
 from oklp.web.pages.visit import Visit
 
 LISTED = 10
@@ -91,6 +99,6 @@ PLAYER = "/operator/players/{user_id}"
 routes: list[Route] = [
     operator_page("/operator/players", list_players),
     operator_page(PLAYER, player),
-    operator_page(f"{PLAYER}/act", act, "POST"),
-    operator_page(f"{PLAYER}/held/{{match_id}}", decide, "POST"),
+    operator_form(f"{PLAYER}/act", act, _show, PLAYER),
+    operator_form(f"{PLAYER}/held/{{match_id}}", decide, _show, PLAYER),
 ]

@@ -18,7 +18,7 @@ from oklp.storage.engine import inspect_database
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, reason_of, refused
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_form, operator_page, reason_of, refused
 from oklp.web.pages.visit import Visit
 
 SUBJECT = re.compile(r"[a-z]{1,20}:[A-Za-z0-9_-]{1,64}")
@@ -94,7 +94,7 @@ DELIVERY = "/operator/deliveries/{delivery_id}"
 routes: list[Route] = [
     operator_page("/operator/deliveries", deliveries),
     operator_page(DELIVERY, delivery),
-    operator_page(f"{DELIVERY}/resend", resend, "POST"),
+    operator_form(f"{DELIVERY}/resend", resend, _show, DELIVERY),
     operator_page("/operator/audit", audit),
     operator_page("/operator/health", health),
 ]

@@ -11,7 +11,7 @@ from oklp.services import operators, staff
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.operator.desk import A_PAGE, operator, operator_page, refused
+from oklp.web.pages.operator.desk import A_PAGE, operator, operator_form, operator_page, refused
 from oklp.web.pages.visit import Visit
 
 
@@ -49,5 +49,5 @@ TEAMMATE = "/operator/team/{operator_id}"
 routes: list[Route] = [
     operator_page("/operator/team", list_operators),
     operator_page(TEAMMATE, teammate),
-    operator_page(TEAMMATE, act, "POST"),
+    operator_form(TEAMMATE, act, _show, TEAMMATE),
 ]

@@ -4,8 +4,13 @@
 
 const AGAIN_MS = [1000, 2000, 5000, 10000, 30000];
 
+// A dialog in which somebody writes is not taken away under him: its part waits until the dialog closes.
+const WRITING = "dialog[open] :is(textarea, input:not([type=hidden]))";
+const FOCUSED = "a, button, summary";
+
 let asking = false;
 let again = false;
+let held = false;
 
 async function refresh(enliven) {
   if (asking) {
@@ -34,11 +39,18 @@ async function refresh(enliven) {
 function looks(part) {
   const copy = part.cloneNode(true);
   for (const field of copy.querySelectorAll("input[type=hidden]")) field.remove();
+  for (const dialog of copy.querySelectorAll("dialog")) {
+    // It was opened once, and stands beside its button since (dialogs.js).
+    dialog.previousElementSibling.append(...dialog.childNodes);
+    dialog.remove();
+  }
+  for (const title of copy.querySelectorAll(".dialog-box > h2")) title.removeAttribute("id");
   for (const time of copy.querySelectorAll("time")) time.textContent = time.removeAttribute("data-done") ?? "";
   return copy.innerHTML.replace(/\s+/g, " ");
 }
 
 function swap(fresh) {
+  held = false;
   for (const old of document.querySelectorAll("[data-refresh]")) {
     const next = fresh.getElementById(old.id);
     if (!next) {
@@ -47,14 +59,18 @@ function swap(fresh) {
       old.replaceChildren();
     }
     if (!next || looks(old) === looks(next)) continue;
-    if (old.querySelector("dialog[open] :is(textarea, input:not([type=hidden]))")) continue; // so too in a dialog, until it closes
+    if (old.querySelector(WRITING)) {
+      held = true;
+      continue;
+    }
     old.hidden = next.hidden;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
-    const place = focused ? [...old.querySelectorAll("a, button")].indexOf(focused) : -1;
+    const place = focused ? [...old.querySelectorAll(FOCUSED)].indexOf(focused) : -1;
     if (old.dataset.poll && !next.dataset.poll) delete old.dataset.poll;
     old.replaceChildren(...document.adoptNode(next).childNodes);
-    if (place >= 0) [...old.querySelectorAll("a, button")].at(Math.min(place, 0))?.focus();
+    const now = [...old.querySelectorAll(FOCUSED)];
+    if (place >= 0) now[Math.min(place, now.length - 1)]?.focus();
   }
 }
 
@@ -92,7 +108,9 @@ export function follow(url, enliven, offline) {
     open();
     refresh(enliven);
   });
-  document.addEventListener("close", () => refresh(enliven), true);
+  document.addEventListener("close", () => {
+    if (held) refresh(enliven);
+  }, true);
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") refresh(enliven);
   });

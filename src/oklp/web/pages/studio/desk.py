@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from starlette.responses import Response
@@ -12,11 +12,14 @@ from oklp import contract
 from oklp.services import games, studios
 from oklp.services.studios import DEVELOPER, VIEWER, Member
 from oklp.storage.engine import Tx
+from oklp.web.pages import doors
+from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import Handler, page, show
 from oklp.web.pages.visit import STUDIO, Visit
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Shows = Callable[[Visit, Form, int], Awaitable[Response]]
 GAME = "/studio/games/{game_id}"
 
 
@@ -49,6 +52,20 @@ def studio_page(path: str, handler: Handler, method: str = "GET", least: str = V
         return await handler(visit)
 
     return page(path, checked, method, realm=STUDIO)
+
+
+def studio_form(path: str, handler: Handler, shows: Shows, page_path: str, least: str) -> Route:
+    """A form on the page at `page_path`: `shows` is that page with the form as it was sent.
+
+    So it comes back after a log-in in between as well.
+    """
+
+    async def shown(visit: Visit, form: Form, status: int) -> Response:
+        member_of(visit).need(least)
+        return await shows(visit, form, status)
+
+    doors.RESUMED[path] = doors.Resumed(shown, page_path)
+    return studio_page(path, handler, "POST", least)
 
 
 async def of_game(visit: Visit, work: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -13,7 +13,16 @@ from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
 from oklp.web.pages.studio import game_form
-from oklp.web.pages.studio.desk import GAME, change_game, game_id_of, member_of, show_game, studio_page, the_game
+from oklp.web.pages.studio.desk import (
+    GAME,
+    change_game,
+    game_id_of,
+    member_of,
+    show_game,
+    studio_form,
+    studio_page,
+    the_game,
+)
 from oklp.web.pages.studio.secrets import show_secrets
 from oklp.web.pages.visit import Visit
 
@@ -90,11 +99,12 @@ async def change(visit: Visit) -> Response:
     return go(visit, f"{GAME.format(game_id=game_id)}/settings", visit._("Saved. Matches made from now on follow it."))
 
 
+SETTINGS = f"{GAME}/settings"
 routes: list[Route] = [
     studio_page(GAME, game_page),
     studio_page(f"{GAME}/developer-config.json", developer_config),
     studio_page(f"{GAME}/secrets", rotate, "POST", least=DEVELOPER),
     studio_page(f"{GAME}/review", submit, "POST", least=DEVELOPER),
-    studio_page(f"{GAME}/settings", settings_page, least=DEVELOPER),
-    studio_page(f"{GAME}/settings", change, "POST", least=DEVELOPER),
+    studio_page(SETTINGS, settings_page, least=DEVELOPER),
+    studio_form(SETTINGS, change, _settings, SETTINGS, DEVELOPER),
 ]

@@ -22,7 +22,16 @@ from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
 from oklp.web.pages.studio import live
-from oklp.web.pages.studio.desk import GAME, change_game, game_id_of, member_of, of_game, show_game, studio_page
+from oklp.web.pages.studio.desk import (
+    GAME,
+    change_game,
+    game_id_of,
+    member_of,
+    of_game,
+    show_game,
+    studio_form,
+    studio_page,
+)
 from oklp.web.pages.visit import Visit
 
 A_PAGE = 30
@@ -154,14 +163,14 @@ async def send_test(visit: Visit) -> Response:
         problem = visit._("The game has no webhook URL: it asks for its matches.")
         if not isinstance(refusal, WrongState):
             problem = visit._("2 to 16 teams, filled evenly, with 1 to 8 players in each.")
-        return await _show(visit, Form(dict(visit.fields), {}, problem), refusal.status)
+        return await _show(visit, Form(dict(visit.fields), {}, problem, visit.at), refusal.status)
     return go(visit, ONE.format(game_id=game_id, delivery_id=sent.delivery_id), visit._("The test is on its way."))
 
 
 routes: list[Route] = [
     studio_page(WEBHOOKS, deliveries),
     live.live_route(WEBHOOKS, _found),
-    studio_page(f"{GAME}/test-event", send_test, "POST", least=DEVELOPER),
+    studio_form(f"{GAME}/test-event", send_test, _show, WEBHOOKS, DEVELOPER),
     studio_page(ONE, one),
     live.live_route(ONE, _detail),
     studio_page(f"{ONE}/resend", resend, "POST", least=DEVELOPER),

@@ -31,6 +31,8 @@ Look = Callable[[Visit], Awaitable[object]]
 
 def address(visit: Visit) -> str:
     """Of the stream of the page that is being shown."""
+    if visit.address:
+        return f"{visit.address}/live"
     return f"{visit.at}/live{f'?{visit.query}' if visit.query else ''}"
 
 

@@ -14,7 +14,7 @@ from oklp.web.pages import forms
 from oklp.web.pages.doors import without_secrets
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
-from oklp.web.pages.studio.desk import member_of, studio_page
+from oklp.web.pages.studio.desk import member_of, studio_form, studio_page
 from oklp.web.pages.visit import Visit
 
 MEMBERS = "/studio/members"
@@ -85,7 +85,7 @@ async def change(visit: Visit) -> Response:
 
 routes: list[Route] = [
     studio_page(MEMBERS, members),
-    studio_page(MEMBERS, add, "POST", least=OWNER),
+    studio_form(MEMBERS, add, _show, MEMBERS, OWNER),
     studio_page(f"{MEMBERS}/role", change, "POST", least=OWNER),
     studio_page(f"{MEMBERS}/remove", remove, "POST", least=OWNER),
 ]

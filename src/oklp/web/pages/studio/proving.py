@@ -12,7 +12,16 @@ from oklp.services.studios import DEVELOPER
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
-from oklp.web.pages.studio.desk import GAME, change_game, game_id_of, member_of, of_game, show_game, studio_page
+from oklp.web.pages.studio.desk import (
+    GAME,
+    change_game,
+    game_id_of,
+    member_of,
+    of_game,
+    show_game,
+    studio_form,
+    studio_page,
+)
 from oklp.web.pages.visit import Visit
 
 REPORTS, FAULTS, GUIDE = f"{GAME}/conformance", f"{GAME}/faults", f"{GAME}/guide"
@@ -135,7 +144,7 @@ routes: list[Route] = [
     studio_page(f"{REPORTS}/{{report_id}}", report),
     studio_page(f"{REPORTS}/{{report_id}}/report.html", report_file),
     studio_page(FAULTS, all_faults),
-    studio_page(FAULTS, inject, "POST", least=DEVELOPER),
+    studio_form(FAULTS, inject, _show_faults, FAULTS, DEVELOPER),
     studio_page(f"{FAULTS}/clear", clear, "POST", least=DEVELOPER),
     studio_page(GUIDE, guide),
 ]

@@ -13,11 +13,11 @@ from oklp.errors import NameTaken, NotFound, OklpError
 from oklp.services import games, studios
 from oklp.services.games import slug
 from oklp.services.studios import DEVELOPER
-from oklp.web.pages import doors, forms
+from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import HEADERS, go, show
 from oklp.web.pages.studio import game_form
-from oklp.web.pages.studio.desk import member_of, studio_page
+from oklp.web.pages.studio.desk import member_of, studio_form, studio_page
 from oklp.web.pages.studio.game_form import FIELDS, STEPS
 from oklp.web.pages.studio.secrets import show_secrets
 from oklp.web.pages.visit import Visit
@@ -39,8 +39,7 @@ async def _show_step(visit: Visit, form: Form, step: int, status: int = 200) -> 
 
 
 async def show_new_game(visit: Visit, form: Form, status: int = 200) -> Response:
-    """The step where somebody was when his session ended. Raises Forbidden: by now he may be somebody else."""
-    member_of(visit).need(DEVELOPER)
+    """The step where somebody was when his session ended."""
     return await _show_step(visit, form, _step(form["step"]), status)
 
 
@@ -99,10 +98,8 @@ async def check(visit: Visit) -> Response:
     return JSONResponse(found, headers=HEADERS)
 
 
-doors.RESUMED[NEW_GAME] = doors.Resumed(show_new_game)
-
 routes: list[Route] = [
     studio_page(NEW_GAME, new_game_page, least=DEVELOPER),
-    studio_page(NEW_GAME, next_step, "POST", least=DEVELOPER),
+    studio_form(NEW_GAME, next_step, show_new_game, NEW_GAME, DEVELOPER),
     studio_page(CHECK, check, "POST", least=DEVELOPER),
 ]
