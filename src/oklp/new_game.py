@@ -8,6 +8,7 @@ bare install has the command too (`bare`).
 from __future__ import annotations
 
 import argparse
+import errno
 import keyword
 import os
 import re
@@ -40,24 +41,29 @@ class CannotWriteError(Exception):
 def write(name: str, folder: Path | None = None, mode: Mode = "sync") -> Path:
     """Write a new game; returns its folder, which is `name` in the current one unless another is given.
 
-    Raises CannotWriteError. The folder is there whole or not at all, and one that has anything in it is left alone.
+    Raises CannotWriteError. The game is there whole or not at all, and a folder that has anything in it is left alone.
     """
     check_name(name)
     target = (folder or Path(name)).resolve()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    is_there = target.exists()
+    if is_there and not (target.is_dir() and not any(target.iterdir())):
         raise CannotWriteError(f"{target} is there already, and is not empty.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        # An empty folder may be a disk of its own, or lie where nothing may be made: all happens inside of it.
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if is_there else target.parent))
     except OSError as error:
         raise CannotWriteError(f"{target} cannot be written: {error.strerror}.") from error
     try:
         for path, content in _files(name, mode):
             (made / path).parent.mkdir(parents=True, exist_ok=True)
             (made / path).write_text(content, encoding="utf-8")
-        made.chmod(0o777 & ~_umask())
-        # Replaces a folder that is still empty, and nothing else.
-        made.rename(target)
+        if is_there:
+            _move_up(made)
+        else:
+            made.chmod(0o777 & ~_umask())
+            # Replaces a folder that has been made since and is still empty, and nothing else.
+            made.rename(target)
     except OSError as error:
         raise CannotWriteError(f"{target} cannot be written: {error.strerror}.") from error
     finally:
@@ -81,10 +87,11 @@ def check_name(name: str) -> None:
 
 def next_steps(name: str, folder: Path, mode: Mode) -> str:
     """What to do with a new game."""
-    shown = shlex.quote(os.path.relpath(folder))
+    there = os.path.relpath(folder)
+    go_there = "" if there == os.curdir else f"  cd {shlex.quote(there)}\n"
     return (
         f"{name} is written: a game in mode {mode}, with its tests. Next, in a virtual environment that has oklp:\n"
-        f"  cd {shown}\n"
+        f"{go_there}"
         "  pip install -e '.[dev]'\n"
         "  pytest\n"
         "README.md says how to run it in the sandbox, and how to check it with oklp check."
@@ -119,6 +126,23 @@ def _files(name: str, mode: Mode) -> Iterator[tuple[str, str]]:
                 continue
             target = f".{relative}" if relative.name == "gitignore" else str(relative)
             yield _renamed(target, names), _renamed(path.read_text(encoding="utf-8"), names)
+
+
+def _move_up(made: Path) -> None:
+    """All that is in `made` into the folder around it, where there is nothing else; or nothing of it. That folder stays
+    the one that it is: somebody's shell may be in it, and would be nowhere if another took its place. Raises OSError.
+    """
+    if any(path != made for path in made.parent.iterdir()):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+    children = list(made.iterdir())
+    try:
+        for path in children:
+            path.rename(made.parent / path.name)
+    except BaseException:
+        for path in children:
+            if not path.exists():
+                (made.parent / path.name).rename(path)
+        raise
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:

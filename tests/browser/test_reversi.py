@@ -16,6 +16,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    WebSocketRoute,
     expect,
 )
 
@@ -199,6 +200,46 @@ def test_the_page_comes_back_after_the_game_server_was_killed(
         assert process.wait(30) == 0
         match = person.await_status(match_id, "finished")
         assert match["winnings"] == [{"user_id": machine.user_id, "amount": PRIZE}]
+
+
+def test_a_connection_that_died_without_a_word_is_given_up(browser: Browser, game: GameServer) -> None:
+    """It looks open, and nothing that is said comes through, as when a phone changes networks. The move that was made
+    on it is played on the next one.
+    """
+    made: list[WebSocketRoute] = []
+    dead: set[int] = set()
+
+    def relay(board: WebSocketRoute) -> None:
+        number, server = len(made), board.connect_to_server()
+        made.append(board)
+        board.on_message(lambda said: None if number in dead else server.send(said))
+        server.on_message(lambda said: None if number in dead else board.send(said))
+
+    def fall_silent(page: Page) -> None:
+        page.clock.fast_forward(26_000)
+
+    def come_online(page: Page) -> None:
+        page.evaluate("dispatchEvent(new Event('online'))")
+
+    def look_again(page: Page) -> None:
+        page.clock.fast_forward(13_000)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    with page_of(browser, DESKTOP) as page:
+        page.route_web_socket(re.compile("/socket$"), relay)
+        page.clock.install()
+        page.goto(game.url)
+        page.get_by_role("button", name="Easy").click()
+        for number, notice in enumerate((fall_silent, come_online, look_again)):
+            assert await_turn(page)
+            assert len(made) == number + 1
+            dead.add(number)
+            before = moves_made(page)
+            page.locator(".cell.legal").first.click()
+            expect(page.locator(".cell.sent")).to_be_attached()
+            notice(page)
+            expect(page.locator("[data-id=moves] li").nth(before)).to_be_attached(timeout=10_000)
+            expect(page.locator("[data-id=offline]")).to_be_hidden()
 
 
 def test_who_cannot_be_let_in_is_told_so(browser: Browser, game: GameServer) -> None:

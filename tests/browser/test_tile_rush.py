@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.tile_rush import GameServer, Person, launch_url, live_match, person, playing
 from tests.harness import Server
@@ -53,6 +53,34 @@ def test_a_person_plays_a_match_against_a_bot_and_is_paid(game: GameServer, brow
     # Two fees of 500 and a tenth of them for the platform.
     assert match["winnings"] == [{"user_id": winner.user_id, "amount": 900}]
     assert (winner.available(), loser.available()) == (10_000 - 500 + 900, 10_000 - 500)
+
+
+def test_a_start_without_an_answer_is_told_truly(game: GameServer, browser: Browser) -> None:
+    """It may be lost on its way to the server, or on its way back, when the clock runs already."""
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    one, _, match_id = live_match(game)
+    with person(browser) as somebody:
+        page = somebody.page
+        page.goto(launch_url(one, match_id))
+        said = page.locator('[data-id="intro-problem"]')
+        page.route("**/start", lambda route: route.abort())
+        page.get_by_role("button", name="Start").click()
+        expect(said).to_contain_text("your clock is not running yet")
+        page.unroute("**/start")
+        page.route("**/start", lose_the_answer)
+        page.route("**/state", lambda route: route.abort())
+        page.get_by_role("button", name="Start").click()
+        expect(said).to_contain_text("your clock may be running")
+        expect(page.get_by_role("button", name="Start")).to_be_enabled()
+        page.unroute("**/state")
+        somebody.await_clock()
+        somebody.tap_best(1)
+        assert all("ERR_FAILED" in fault for fault in somebody.faults), somebody.faults
+        somebody.faults.clear()
 
 
 def test_a_reload_goes_on_where_the_run_was(game: GameServer, browser: Browser) -> None:

@@ -117,9 +117,9 @@ class Game:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not token:
             return self.fault == "webhook.no-token"
-        return await self.trusted(token)
+        return await self.trusted(token, request.method)
 
-    async def trusted(self, token: str) -> bool:
+    async def trusted(self, token: str, method: str) -> bool:
         header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2])
         unsigned = header["alg"] == "none" and self.fault == "webhook.alg-none"
         unchecked = header["alg"] == "RS256" and self.fault == "webhook.forged"
@@ -132,6 +132,7 @@ class Game:
             "webhook.expired": claims["exp"] < time.time(),
             "webhook.audience": claims["aud"] != self.auth["client_id"],
             "webhook.issuer": claims["iss"] != self.auth["public_key_url"],
+            "webhook.method": claims.get("htm") != method,
         }
         return not any(is_wrong for check, is_wrong in wrong.items() if check != self.fault)
 

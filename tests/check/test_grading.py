@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from oklp.check.catalogue import Grades
-from oklp.check.grade import Evidence, Played, grade
+from oklp.check.grade import Evidence, Played, grade, grade_secrets
+from oklp.check.launch import Page
 from oklp.check.output import summary, to_html, to_json, to_junit
 from oklp.check.report import Report
 from oklp.check.run import Subject, refused_template
@@ -79,8 +80,31 @@ def test_the_same_result_in_another_order_is_the_same() -> None:
     assert graded(call(result(1, 2)), call(again, at=2.0))["result.same"] == "pass"
 
 
+def test_a_result_that_says_the_same_with_other_things_beside_it_is_the_same() -> None:
+    """The platform passes over fields that it does not know, and takes `forfeit: null` for none."""
+    again = {**result(1, 2), "sent_at": "2026-11-29T12:00:02Z"}
+    again["participants"][0]["attempt"] = 2
+    again["teams"][0]["forfeit"] = None
+    verdicts = graded(call({**result(1, 2), "sent_at": "2026-11-29T12:00:01Z"}), call(again, at=2.0))
+    assert (verdicts["result.same"], verdicts["result.shape"]) == ("pass", "pass")
+
+
 def test_another_result_is_not() -> None:
     assert graded(call(result(1, 2)), call(result(2, 1), at=2.0))["result.same"] == "fail"
+    forfeited = result(1, 2, forfeits=(2,))
+    assert graded(call(result(1, 2)), call(forfeited, at=2.0))["result.same"] == "fail"
+    unreadable = {**result(1, 2), "participants": "u1 won"}
+    assert graded(call(unreadable), call(unreadable, at=2.0))["result.same"] == "pass"
+    assert graded(call(unreadable), call({**unreadable, "participants": "u2 won"}, at=2.0))["result.same"] == "fail"
+
+
+def test_an_empty_list_of_teams_is_none() -> None:
+    """So serializers of typed games write it."""
+    results = [call({"match_id": MATCH, "participants": [{"id": user, "score": 1}], "teams": []}) for user in PEOPLE]
+    verdicts = graded(*results, mode="async", played=Played(INFO))
+    assert (verdicts["result.mode"], verdicts["result.ranking"]) == ("pass", "not-applicable")
+    assert "fail" not in verdicts.values()
+    assert graded(call({**result(1, 2), "teams": []}))["result.mode"] == "fail"
 
 
 @pytest.mark.parametrize("check_id", ["result.retry-503", "result.retry-dropped"])
@@ -127,6 +151,50 @@ def test_in_an_asynchronous_game_a_player_may_come_after_the_others_result(asked
     grades = Grades()
     grade(grades, [Played(INFO, by_players=True)], Evidence("async", results, infos, (), [*infos, *results]))
     assert grades.verdict("token.checked") == verdict
+
+
+def test_a_game_with_its_own_log_in_need_not_ask_about_tokens() -> None:
+    grades = Grades()
+    calls = [call(result(1, 2))]
+    grade(grades, [Played(INFO, by_players=True)], Evidence("sync", calls, (), (), calls), by_token=False)
+    assert grades.verdict("token.checked") == "not-applicable"
+    assert graded(*calls)["token.checked"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("browser", "by_token"),
+    [("https://g.example/?t={match-token}", True), ("https://g.example/play", False), (None, True)],
+)
+def test_players_log_in_where_the_launch_page_is_given_no_token(browser: str | None, by_token: bool) -> None:
+    assert Subject(webhook_url="", launch_urls=LaunchTemplates(browser=browser)).by_token is by_token
+
+
+@pytest.mark.parametrize(
+    ("served", "from_browser", "verdict"),
+    [
+        ("<p>hi</p>", None, "pass"),
+        ("const token = 'access-1'", None, "warn"),
+        ("const token = 'access-1'", "token-info", "warn"),
+        ("<p>hi</p>", "token-info", "warn"),
+        ("const secret = 'client-secret'", None, "fail"),
+        ("'client-secret' 'access-1'", "token-info", "fail"),
+        ("<p>hi</p>", "finish", "fail"),
+        ("<p>hi</p>", "token", "fail"),
+    ],
+)
+def test_a_page_may_have_an_access_token_for_token_info_and_no_secret(
+    served: str, from_browser: str | None, verdict: str
+) -> None:
+    """The platform answers the calls of pages to token-info (A6), so it is no breach; others may yet read the token."""
+    page = Page("http://g.example/play", 200, served, served=[("http://g.example/play", served)])
+
+    def calls(*kinds: str) -> list[GameCall]:
+        return [GameCall(kind, 1.0, "g", b"{}", "access-1", 200, from_browser=kind == from_browser) for kind in kinds]
+
+    grades = Grades()
+    seen = Evidence("sync", (), (), calls("token"), calls("finish", "token-info"))
+    grade_secrets(grades, [page], ["client-secret"], seen)
+    assert grades.verdict("launch.secrets") == verdict
 
 
 def test_players_that_gave_up_are_not_the_games_fault() -> None:

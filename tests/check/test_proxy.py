@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from oklp.check.catalogue import Grades
 from oklp.check.launch import Page, Visitor, excerpt, is_blank, leaks
 from oklp.check.platform import Platform, locked
-from oklp.check.proxy import Proxy
+from oklp.check.probes import Prober
+from oklp.check.proxy import Proxy, Registered
 from oklp.check.studio import _is_up
-from oklp.check.wire import CheckError, Issuer
+from oklp.check.wire import CheckError, Issuer, Reply
+from oklp.contract import Authentication, DeveloperConfig, MatchInfo
 from oklp.errors import Unauthenticated
 from oklp.processes import ProcessError, words
 from oklp.signing import SigningKey, VerifyingKeys, generate_key
@@ -44,14 +49,57 @@ def test_forgeries_are_forged_and_a_good_token_is_good() -> None:
     keys = VerifyingKeys.from_jwks({"keys": [KEYS[0].public_jwk()]})
 
     def verify(token: str) -> None:
-        claims = issuer.claims("g")
+        claims = issuer.claims("g", "PUT")
         keys.verify(token, issuer=issuer.url, audience="g", now_seconds=claims["iat"])
 
-    verify(issuer.token("g"))
-    forged = [*issuer.forged("g").values(), issuer.unsigned("g"), issuer.token("other"), issuer.token("g", iss="x")]
-    for token in forged:
+    verify(issuer.token("g", "PUT"))
+    forged = [*issuer.forged("g", "PUT").values(), issuer.unsigned("g", "PUT")]
+    for token in [*forged, issuer.token("other", "PUT"), issuer.token("g", "PUT", iss="x")]:
         with pytest.raises(Unauthenticated):
             verify(token)
+
+
+class Answering(Proxy):
+    """In the place of a game: what it answers to a DELETE with a token for a DELETE, and to one with another."""
+
+    def __init__(self, own: int, other: int) -> None:
+        super().__init__("127.0.0.1", 0, None)
+        self.issuer = Issuer(*KEYS, "http://127.0.0.1:1/auth/realms/oklp")
+        self.statuses = {"DELETE": own, "PUT": other}
+
+    async def push(self, game: Registered, method: str, body: bytes, *, token: str | None = "", **rest: Any) -> Reply:
+        keys = VerifyingKeys.from_jwks({"keys": [KEYS[0].public_jwk()]})
+        own = token or self.issuer.token("g", method)
+        claims = keys.verify(own, issuer=self.issuer.url, audience="g", now_seconds=time.time())
+        assert method == "DELETE"
+        return Reply(self.statuses[claims["htm"]], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "verdict"),
+    [
+        (200, 401, "pass"),
+        (404, 403, "pass"),
+        (200, 400, "pass"),
+        (200, 200, "warn"),
+        (200, 500, "warn"),
+        (404, 200, "warn"),
+        (404, 404, "not-seen"),
+        (405, 405, "not-seen"),
+    ],
+)
+def test_a_refusal_that_any_token_would_have_met_says_nothing_of_the_token(own: int, other: int, verdict: str) -> None:
+    config = DeveloperConfig(
+        okletsplay_url="http://127.0.0.1:1",
+        authentication=Authentication(
+            client_id="g", public_key_url="http://127.0.0.1:1", token_url="http://127.0.0.1:1"
+        ),
+    )
+    info = MatchInfo(match_id="600f369851f450dd3ecb0035", participants=[], teams=[])
+    grades = Grades()
+    prober = Prober(Answering(own, other), Registered(config, "http://127.0.0.1:1"), info, grades)
+    asyncio.run(prober._deletes())
+    assert grades.verdict("webhook.method") == verdict
 
 
 def test_a_secret_in_a_module_that_a_script_imports_is_found() -> None:

@@ -11,7 +11,7 @@ from oklp.check.report import Report
 from oklp.contract import DeveloperConfig
 from tests.check.conftest import Reports
 
-WARNED = {"webhook.quick", "webhook.signature", "webhook.delete-unknown", "result.scores"}
+WARNED = {"webhook.quick", "webhook.method", "webhook.signature", "webhook.delete-unknown", "result.scores"}
 
 
 def caught(report: Report) -> dict[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from games.high_bid.high_bid import game as game_module
 from games.high_bid.high_bid.game import Game
 from games.high_bid.high_bid.matches import Match, NotPlayableError, Pace
 from games.high_bid.high_bid.rules import CARDS, SEATS, Seat, best, other, play, prize_order
@@ -25,6 +27,7 @@ from games.high_bid.high_bid.store import Store
 from oklp.contract import FinishRequest
 from oklp.sdk import AsyncClient, AsyncWebhookVerifier, MatchInfo, Participant, TeamRef
 from oklp.signing import new_webhook_secret, sign_webhook, webhook_claims
+from tests.sdk.browser import ORIGIN, open_page
 from tests.sdk.stand_in import (
     API,
     FINISHED,
@@ -341,6 +344,118 @@ def test_a_result_is_sent_until_it_is_answered(platform: Platform, tmp_path: Pat
             assert first == second == third
 
     run(platform, tmp_path, visit)
+
+
+def test_a_result_outlives_a_disk_that_is_full_for_a_moment(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last card is played, and cannot be written down: nobody plays another that would do it."""
+    is_full = False
+    save = Store.save
+
+    def save_if_there_is_room(store: Store, match: Match) -> None:
+        if is_full:
+            raise sqlite3.OperationalError("database or disk is full")
+        save(store, match)
+
+    monkeypatch.setattr(Store, "save", save_if_there_is_room)
+    monkeypatch.setattr(game_module, "KEEP_AGAIN_SECONDS", 0.01)
+
+    async def visit(house: House) -> None:
+        nonlocal is_full
+        await house.tell()
+        async with house.seated(USER) as mine, house.seated(OTHER_USER) as theirs:
+            looks_on = asyncio.create_task(mine.get("events"))
+            for http in (mine, theirs):
+                await named(http)
+            for number in range(1, 6):
+                for http in (mine, theirs):
+                    await http.post("bid", json={"round": number, "card": number})
+            await mine.post("bid", json={"round": 6, "card": 6})
+            is_full = True
+            with pytest.raises(sqlite3.Error):
+                await theirs.post("bid", json={"round": 6, "card": 7})
+            assert platform.asked_for(f"{API}/finish") == []
+            is_full = False
+            await results(platform, 1)
+            async with asyncio.timeout(20):
+                shown = [json.loads(line[6:]) for line in (await looks_on).text.split("\n") if line[:6] == "data: "]
+            assert (shown[-1]["outcome"], shown[-1]["reported"]) == ("lost", True)
+        store = Store(tmp_path / "high-bid.db")
+        assert [match.phase for match in store.load()] == ["reported"]
+        store.close()
+
+    run(platform, tmp_path, visit)
+
+
+def test_a_quiet_table_is_shown_again_and_again(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page hears of no comments, so without it a dead stream looks like an opponent who thinks."""
+    page_waits_ms = re.search(r"SILENCE_MS = ([\d_]+);", (PAGES / "static" / "table.js").read_text(encoding="utf-8"))
+    assert page_waits_ms is not None
+    assert int(page_waits_ms[1]) > 2_000 * game_module.STATE_EVERY_SECONDS
+    monkeypatch.setattr(game_module, "STATE_EVERY_SECONDS", 0.01)
+
+    async def visit(house: House) -> None:
+        await house.tell()
+        game: Game = house.app.state.game
+        match = game.at_seat(MATCH_ID, 0, game.seat_key(MATCH_ID, 0))
+        assert match is not None
+        async with asyncio.timeout(20), contextlib.aclosing(game.views(match, 0)) as views:
+            shown = [await anext(views) for _ in range(5)]
+        assert {view["phase"] for view in shown} == {"waiting"}
+
+    run(platform, tmp_path, visit)
+
+
+# In place of a browser's: it opens, and says nothing but what a test has it say.
+STREAM = """
+window.streams = [];
+window.EventSource = class {
+  static CLOSED = 2;
+  readyState = 1;
+  constructor() { window.streams.push(this); }
+  close() { this.readyState = 2; }
+};
+"""
+
+
+def test_a_stream_that_died_without_a_word_is_given_up() -> None:
+    view = {**started().view(0, 0, PACE), "back_url": "/"}
+    files = {"table": PAGES / "table.html", **{f"static/{file.name}": file for file in (PAGES / "static").iterdir()}}
+    with open_page(files) as page:
+
+        def hear(number: int, **news: Any) -> None:
+            script = "([number, view]) => streams[number].onmessage({ data: JSON.stringify(view) })"
+            page.evaluate(script, [number, {**view, **news}])
+
+        def streams() -> list[int]:
+            """What becomes of each: 1 is open, 2 closed."""
+            states: list[int] = page.evaluate("streams.map((stream) => stream.readyState)")
+            return states
+
+        page.clock.install()
+        page.add_init_script(STREAM)
+        page.goto(f"{ORIGIN}/table")
+        offline = page.locator('[data-id="offline"]')
+        for _ in range(3):
+            hear(0)
+            page.clock.fast_forward(20_000)
+        assert (streams(), offline.is_visible()) == ([1], False), "quiet, and not dead"
+        page.clock.fast_forward(6_000)
+        assert (streams(), offline.is_visible()) == ([2, 1], True)
+        hear(1)
+        assert not offline.is_visible()
+        page.evaluate("dispatchEvent(new Event('online'))")
+        assert streams() == [2, 2, 1]
+        hear(2)
+        page.clock.fast_forward(13_000)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        assert streams() == [2, 2, 2, 1]
+        hear(3, phase="over", outcome="won", reported=True)
+        page.clock.fast_forward(60_000)
+        assert streams() == [2, 2, 2, 1], "nothing more will be said"
 
 
 def test_a_restart_forgets_no_match_no_seat_and_no_result(platform: Platform, tmp_path: Path) -> None:

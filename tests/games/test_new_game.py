@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -148,6 +149,37 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert (new_game.write("word-duel", empty) / "word_duel" / "rules.py").exists()
+
+
+def test_the_empty_folder_that_one_is_in_stays_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that is in it would be nowhere if another took its place."""
+    new_game.write("word-duel", tmp_path / "elsewhere")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert new_game.bare(["word-duel", "--dir", "."]) == 0
+    assert Path.cwd() == here
+    assert Path("pyproject.toml").read_text() == (tmp_path / "elsewhere" / "pyproject.toml").read_text()
+    assert sorted(os.listdir()) == sorted(os.listdir(tmp_path / "elsewhere"))
+    assert "  cd " not in capsys.readouterr().out
+
+
+def test_an_empty_folder_gets_all_of_it_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+    renamed: list[Path] = []
+
+    def fail_once(self: Path, target: Path) -> Path:
+        renamed.append(self)
+        if len(renamed) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(CannotWriteError, match="No space left on device"):
+        new_game.write("word-duel", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_commands_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,17 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from games.tile_rush.tile_rush import game as game_module
 from games.tile_rush.tile_rush.game import Game
@@ -374,6 +377,67 @@ def test_a_second_start_is_the_first_one(platform: Platform, tmp_path: Path, clo
             assert (await http.get("state")).json()["elapsed_ms"] == 5_000, "launched again, the clock has gone on"
 
     visit(platform, tmp_path, play)
+
+
+def test_a_start_that_the_page_has_given_up_begins_no_run_later(
+    platform: Platform, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform takes its time, the page waits no longer, and its player is told that no clock runs. So none must
+    begin to when the platform does answer.
+    """
+    page_waits_ms = re.search(r"TIMEOUT_MS = (\d+);", (PAGES / "static" / "log.js").read_text(encoding="utf-8"))
+    assert page_waits_ms is not None
+    assert int(page_waits_ms[1]) - 1000 >= 1000 * game_module.START_SECONDS
+    platform_answers = Event()
+
+    async def play(house: House) -> None:
+        await house.tell()
+        async with house.seated() as http:
+            late = Reply(body={**INFO.model_dump(), "match_status": "live"}, wait_for=platform_answers)
+            platform.script(f"{API}/matches/{MATCH_ID}", late)
+            with monkeypatch.context() as impatient:
+                impatient.setattr(game_module, "START_SECONDS", 0.1)
+                assert (await http.post("start", json={})).status_code == 503
+            platform_answers.set()
+            assert (await http.get("state")).json()["phase"] == "ready"
+            assert (await start(http))["elapsed_ms"] == -LEAD_IN_MS
+
+    visit(platform, tmp_path, play)
+
+
+def test_a_start_that_nobody_waits_for_begins_no_run(platform: Platform, tmp_path: Path, clock: Clock) -> None:
+    """It was so long on its way that the page has hung up meanwhile."""
+
+    async def play(house: House) -> None:
+        await house.tell()
+        async with house.seated() as http:
+            await send_and_hang_up(house, http.build_request("POST", "start", json={}))
+            assert (await http.get("state")).json()["phase"] == "ready"
+            await start(http)
+            await send_and_hang_up(house, http.build_request("POST", "start", json={}))
+            assert (await http.get("state")).json()["phase"] == "playing", "what runs, runs"
+
+    visit(platform, tmp_path, play)
+
+
+async def send_and_hang_up(house: House, request: httpx.Request) -> None:
+    messages: Iterator[Message] = iter([{"type": "http.request", "body": request.content, "more_body": False}])
+
+    async def receive() -> Message:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message: Message) -> None:
+        """Nobody reads it."""
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": request.method,
+        "path": request.url.path,
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+    }
+    await house.app(scope, receive, send)
 
 
 def test_two_windows_cannot_both_write_the_log(platform: Platform, tmp_path: Path, clock: Clock) -> None:

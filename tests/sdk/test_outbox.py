@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -32,6 +33,7 @@ from oklp.sdk import (
     TeamResult,
     UnavailableError,
     UnreachableError,
+    load_config,
 )
 from oklp.sdk.files import now_ms
 from oklp.sdk.outbox import OUTBOX_RETRY
@@ -178,6 +180,18 @@ def test_a_secret_that_is_put_right_later_loses_no_result(make_box: MakeBox, pla
     seen = box.await_attempt(entry)
     assert (seen.problem.status, seen.problem.code) == (401, "invalid_client")
     assert box.wait(entry, ENOUGH_SECONDS).state == "accepted"
+
+
+def test_what_is_not_the_platforms_answer_refuses_no_result(box: Box, platform: Platform) -> None:
+    """What stands before the platform answers in its place while it is away, or while an address is wrong."""
+    nameless = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "No route."}
+    pages = [Reply(status, b"<html>nginx</html>") for status in (400, 404, 405, 408, 413, 421, 422, 425)]
+    others = [Reply(404, {"detail": "Not Found"}), Reply(400, nameless), problem(408, "request-timed-out", "Too slow.")]
+    platform.script(TOKEN_PATH, Reply(400, {"error": "invalid_scope"}))
+    platform.script(FINISH, *pages, *others)
+    done = box.wait(box.put_match(), ENOUGH_SECONDS)
+    assert (done.state, done.attempts) == ("accepted", 1 + len(pages) + len(others) + 1)
+    assert len({asked.body for asked in platform.asked_for(FINISH)}) == 1
 
 
 def test_results_of_before_are_reported_by_the_next_outbox(kind: Kind, platform: Platform, path: Path) -> None:
@@ -418,6 +432,64 @@ def test_commits_are_on_disk(platform: Platform, path: Path) -> None:
     table.close()
 
 
+class Hanging:
+    """A client that never gets an answer."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.config = load_config(platform.config())
+        self.asked = asyncio.Event()
+
+    async def finish(self, *args: Any, **kwargs: Any) -> FinishAnswer:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+async def closed_soon(outbox: AsyncResultOutbox) -> None:
+    async with asyncio.timeout(5):
+        await outbox.aclose()
+
+
+def test_closing_ends_where_a_result_cannot_be_given_back(
+    platform: Platform, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(entry: OutboxEntry) -> None:
+        raise StorageError("the disk is full")
+
+    async def close_while_sending() -> None:
+        client = Hanging(platform)
+        outbox = AsyncResultOutbox(path, client, senders=1)
+        await outbox.put(MATCH_ID, SCORES, TEAMS)
+        await client.asked.wait()
+        monkeypatch.setattr(outbox._table, "release", release)
+        await closed_soon(outbox)
+
+    asyncio.run(close_while_sending())
+
+
+def test_closing_ends_where_the_file_cannot_be_read_just_then(
+    platform: Platform, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = Event(), Event()
+
+    def claim() -> None:
+        begun.set()
+        go_on.wait(ENOUGH_SECONDS)
+        raise StorageError("the file is damaged")
+
+    async def close_while_looking() -> None:
+        outbox = AsyncResultOutbox(path, Hanging(platform), senders=1)
+        monkeypatch.setattr(outbox._table, "claim", claim)
+        await outbox.start()
+        await asyncio.to_thread(begun.wait, ENOUGH_SECONDS)
+        closing = asyncio.create_task(closed_soon(outbox))
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+
+    asyncio.run(close_while_looking())
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_800_000_000_000
@@ -446,6 +518,31 @@ def claimed(table: ResultTable) -> OutboxEntry:
     entry = table.claim()
     assert entry is not None
     return entry
+
+
+class OldSqlite(sqlite3.Connection):
+    """Of before 3.35, which Python 3.11 is content with."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if "RETURNING" in sql.upper():
+            raise sqlite3.OperationalError('near "RETURNING": syntax error')
+        return super().execute(sql, *parameters)
+
+
+def test_an_older_sqlite_will_do(path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oklp.sdk.files.sqlite3.connect", partial(sqlite3.connect, factory=OldSqlite))
+    table = ResultTable(path, "tile-rush", clock)
+    entry = stored(table)
+    assert claimed(table).attempts == 1
+    table.refused(entry, problem_of(UnreachableError("gone", 1)))
+    again = table.retry(entry.id)
+    assert again is not None
+    assert (again.id, again.state, again.match_id) == (entry.id, "waiting", MATCH_ID)
+    assert table.retry(entry.id) is None
+    last = claimed(table)
+    assert (last.id, last.attempts) == (entry.id, 2)
+    assert table.claim() is None
+    table.close()
 
 
 def test_a_claim_is_alone_until_it_lapses(table: ResultTable, clock: Clock) -> None:

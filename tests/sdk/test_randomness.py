@@ -83,11 +83,16 @@ IN_THE_BROWSER = """async (cases) => {
       };
     }),
     long: Array.from({ length: 5000 }, () => long.nextUint32()),
+    text: (() => {
+      const random = new MatchRandom("text");
+      return [...Array.from({ length: 40 }, () => random.choice("a😀é")), ...random.shuffle("a😀é")];
+    })(),
     lengths: Array.from({ length: 140 }, (_, n) => new MatchRandom("x".repeat(n)).nextUint32()),
     refused: [
       refused(() => new MatchRandom("\\ud800")), refused(() => new MatchRandom(5)),
       ...[0, -1, 1.5, 2 ** 32 + 1, NaN, "6"].map((n) => refused(() => new MatchRandom("x").below(n))),
-      refused(() => new MatchRandom("x").choice([])), refused(() => new MatchRandom("x").stream(undefined)),
+      ...[[], ""].map((none) => refused(() => new MatchRandom("x").choice(none))),
+      refused(() => new MatchRandom("x").stream(undefined)),
     ],
   };
 }"""
@@ -100,6 +105,9 @@ def test_a_browser_gives_what_the_vectors_say() -> None:
     assert answer["cases"] == [{name: case[name] for name in compared} for case in CASES]
     # Every length of message that pads differently, and a key's blocks far beyond the vectors'.
     assert answer["long"] == list(islice(words("long"), 5000))
+    # A text has the characters that Python sees in it, not the halves that JavaScript keeps some in.
+    random = MatchRandom("text")
+    assert answer["text"] == [*(random.choice("a😀é") for _ in range(40)), *random.shuffle("a😀é")]
     assert answer["lengths"] == [next(words("x" * n)) for n in range(140)]
     assert all(answer["refused"])
     assert page.url == f"{ORIGIN}/"

@@ -200,7 +200,7 @@ def test_a_call_that_succeeds_is_sent_once_with_the_token() -> None:
     assert sent(steps)[0].headers["authorization"] == "Bearer t1"
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_passing_failure_is_tried_again_with_the_same_body(status: int) -> None:
     finish = CALLS.finish(MATCH_ID, {USER: 300})
     answer = Answer(200, {}, json.dumps(FINISHED).encode())
@@ -354,9 +354,11 @@ def test_an_exchange_that_is_not_given_what_it_asked_for_is_a_bug_and_says_so() 
         (403, CredentialsError),
         (404, NotFoundError),
         (405, ApiError),
+        (408, UnavailableError),
         (409, ConflictError),
         (413, InvalidRequestError),
         (422, InvalidRequestError),
+        (425, UnavailableError),
         (429, UnavailableError),
         (500, UnavailableError),
         (503, UnavailableError),

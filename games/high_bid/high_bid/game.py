@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from types import TracebackType
@@ -33,8 +34,10 @@ from .store import Store
 log = logging.getLogger("high_bid")
 
 TICK_SECONDS = 0.25
-HEARTBEAT_SECONDS = 15.0
+# Scripts never hear of comments in a stream, so a page tells a quiet one from a dead one by this (`table.js`).
+STATE_EVERY_SECONDS = 10.0
 REPORT_AGAIN_SECONDS = 10.0
+KEEP_AGAIN_SECONDS = 1.0
 KEPT_AFTER_THE_END_MS = 24 * 3600 * 1000
 STREAMS_PER_SEAT = 8
 
@@ -52,6 +55,8 @@ class Game:
         self._verifier = verifier
         self._pace = pace
         self._matches = {match.match_id: match for match in store.load()}
+        # Those that have changed since they were last written.
+        self._unkept: dict[str, Match] = {}
         self._watchers: dict[tuple[str, Seat], set[asyncio.Event]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._seat_secret = store.secret("seats")
@@ -60,6 +65,7 @@ class Game:
     async def __aenter__(self) -> Game:
         self._spawn(self._warm_up())
         self._spawn(self._run_clocks())
+        self._spawn(self._keep_again())
         for match in self._matches.values():
             if match.phase == "over":
                 self._spawn(self._report(match))
@@ -148,8 +154,8 @@ class Game:
             self._changed(match)
         return match.view(seat, now, self._pace)
 
-    async def views(self, match: Match, seat: Seat) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """What a player sees, now and after each change; None where nothing happened for a while. It ends when nothing
+    async def views(self, match: Match, seat: Seat) -> AsyncGenerator[dict[str, Any], None]:
+        """What a player sees, now, after each change, and when nothing has happened for a while. It ends when nothing
         more will happen.
         """
         watchers = self._watchers.setdefault((match.match_id, seat), set())
@@ -160,11 +166,10 @@ class Game:
         try:
             yield self.view(match, seat)
             while not self.closing and match.phase not in ("reported", "aborted"):
-                try:
-                    await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
-                except TimeoutError:
-                    yield None
-                    continue
+                # Not `wait_for`, which in Python 3.11 loses a cancellation that comes together with the event.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STATE_EVERY_SECONDS):
+                        await changed.wait()
                 changed.clear()
                 if not self.closing:
                     yield match.view(seat, wall_clock(), self._pace)
@@ -176,7 +181,12 @@ class Game:
     # --- beside ------------------------------------------------------------------------------------------------------
 
     def _changed(self, match: Match) -> None:
+        """Keep a match as it is now, show it, and report it when it is over. Raises sqlite3.Error when it cannot be
+        kept, as on a disk that is full for a moment; then `_keep_again` does all that.
+        """
+        self._unkept[match.match_id] = match
         self._store.save(match)
+        del self._unkept[match.match_id]
         for seat in SEATS:
             for watcher in self._watchers.get((match.match_id, seat), ()):
                 watcher.set()
@@ -218,6 +228,7 @@ class Game:
     def _forget(self, match: Match) -> None:
         if match.phase != "over":  # a result that is still on its way stays
             del self._matches[match.match_id]
+            self._unkept.pop(match.match_id, None)
             self._store.remove(match.match_id)
 
     async def _report(self, match: Match) -> None:
@@ -240,4 +251,19 @@ class Game:
                 log.info("match %s: result %s", match.match_id, "accepted" if answer.accepted else "not accepted")
             if match.phase == "over":
                 match.phase = "reported"
-                self._changed(match)
+                self._keep(match)
+
+    async def _keep_again(self) -> None:
+        """A change that could not be written is written later. Nothing else would do it: a match that is over has no
+        clock that runs, and nobody bids in it.
+        """
+        while True:
+            await asyncio.sleep(KEEP_AGAIN_SECONDS)
+            for match in list(self._unkept.values()):
+                self._keep(match)
+
+    def _keep(self, match: Match) -> None:
+        try:
+            self._changed(match)
+        except sqlite3.Error:
+            log.exception("match %s cannot be kept yet", match.match_id)

@@ -222,7 +222,7 @@ async def bid(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """Server-sent events: the state, now and after each change."""
+    """Server-sent events: the state, now, after each change and every ten seconds."""
     match, seat = seated(request)
     views = game_of(request).views(match, seat)
     try:
@@ -232,9 +232,9 @@ async def events(request: Request) -> Response:
 
     async def stream() -> AsyncIterator[str]:
         try:
-            yield f"retry: 1000\ndata: {json.dumps(shown(request, first or {}))}\n\n"
+            yield f"retry: 1000\ndata: {json.dumps(shown(request, first))}\n\n"
             async for view in views:
-                yield f"data: {json.dumps(shown(request, view))}\n\n" if view is not None else ": still here\n\n"
+                yield f"data: {json.dumps(shown(request, view))}\n\n"
         finally:
             await views.aclose()
 

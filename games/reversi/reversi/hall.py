@@ -9,6 +9,7 @@ import hmac
 import logging
 import random
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ KEPT_AFTER_THE_END_MS: Final = 30 * 24 * 3_600_000
 PRACTICE_AFTER_THE_END_MS: Final = 600_000
 SESSION_MS: Final = 24 * 3_600_000
 REPORT_AGAIN_SECONDS: Final = 10.0
+KEEP_AGAIN_SECONDS: Final = 1.0
 WINDOWS_PER_SEAT: Final = 4
 PRACTICE_TABLES: Final = 200
 # As long as a person takes to see what happened; the search itself is faster.
@@ -65,6 +67,8 @@ class Hall:
         self._now = clock or steady_clock()
         self._session_secret = store.secret("sessions")
         self._matches: dict[str, Match] = {}
+        # Those that have changed since they were last written.
+        self._unkept: dict[str, Match] = {}
         self._windows: dict[tuple[str, Seat], list[Window]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._thinking: set[str] = set()
@@ -87,6 +91,7 @@ class Hall:
                 self._spawn(self._report(match))
         self._store.alive(now)
         self._spawn(self._run_clocks())
+        self._spawn(self._keep_again())
         return self
 
     async def __aexit__(
@@ -130,10 +135,14 @@ class Hall:
 
     async def aborted(self, event: MatchAborted) -> None:
         match = self.find(event.match_id)
-        if match is not None and match.abort(self._now()):
+        if match is None:
+            return
+        if match.abort(self._now()):
             self._changed(match)
-            self._matches.pop(match.match_id, None)
             log.info("match %s is called off", match.match_id)
+        elif match.match_id in self._unkept:
+            # Told once more, since it could not be written the last time: the 200 says that it is.
+            self._changed(match)
 
     async def admit(self, token: str) -> tuple[TokenInfo | None, Match | None, Seat | None]:
         """What a match-token is for: what the platform says of it, and the match and seat here, if there are any.
@@ -176,7 +185,7 @@ class Hall:
             old.ousted = True
             old.changed.set()
         if match.arrive(seat, self._now()):
-            self._changed(match)
+            self._keep(match)
         else:
             self._show(match)
         return window
@@ -239,10 +248,17 @@ class Hall:
     # --- beside ------------------------------------------------------------------------------------------------------
 
     def _changed(self, match: Match) -> None:
+        """Keep a match as it is now, show it, and report it when it is over. Raises sqlite3.Error when it cannot be
+        kept, as on a disk that is full for a moment; then `_keep_again` does all that.
+        """
         if match.level is None:
+            self._unkept[match.match_id] = match
             self._store.save(match)
+            del self._unkept[match.match_id]
             if match.phase == "over":
                 self._spawn(self._report(match))
+            elif match.phase in ("reported", "aborted"):
+                self._matches.pop(match.match_id, None)
         elif (
             match.phase == "playing" and match.position.turn == match.bot_seat and match.match_id not in self._thinking
         ):
@@ -283,8 +299,22 @@ class Hall:
                 continue
             log.info("match %s: the result is %s", match.match_id, verdict.replace("_", " "))
             if match.report_answered(verdict):
-                self._changed(match)
-                self._matches.pop(match.match_id, None)
+                self._keep(match)
+
+    async def _keep_again(self) -> None:
+        """A change that could not be written is written later. Nothing else would do it: a match that is over has no
+        clock that runs, and nobody moves in it.
+        """
+        while True:
+            await asyncio.sleep(KEEP_AGAIN_SECONDS)
+            for match in list(self._unkept.values()):
+                self._keep(match)
+
+    def _keep(self, match: Match) -> None:
+        try:
+            self._changed(match)
+        except sqlite3.Error:
+            log.exception("match %s cannot be kept yet", match.match_id)
 
     async def _run_clocks(self) -> None:
         while True:

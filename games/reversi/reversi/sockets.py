@@ -26,6 +26,8 @@ LARGEST_MESSAGE: Final = 512
 MESSAGES_AT_ONCE: Final = 64
 MESSAGES_PER_SECOND: Final = 5
 SEND_SECONDS: Final = 10.0
+# Scripts never hear of pings, so this is how a page can tell a quiet connection from a dead one (`board.js`).
+STATE_EVERY_SECONDS: Final = 10.0
 
 # RFC 6455 §7.4.1, and one of ours from the range that is left to applications (§7.4.2).
 NORMAL, GOING_AWAY, POLICY, TOO_LARGE, RESTART = 1000, 1001, 1008, 1009, 1012
@@ -80,9 +82,14 @@ async def serve(socket: WebSocket, hall: Hall, match: Match, seat: Seat) -> None
 
 
 async def _show(socket: WebSocket, hall: Hall, match: Match, seat: Seat, window: Window) -> None:
-    """Send the state now and after each change. Who reads slowly gets the latest, never a queue of old ones."""
+    """Send the state now, after each change, and when nothing has changed for a while. Who reads slowly gets the
+    latest, never a queue of old ones.
+    """
     while True:
-        await window.changed.wait()
+        # Not `wait_for`, which in Python 3.11 loses a cancellation that comes together with the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATE_EVERY_SECONDS):
+                await window.changed.wait()
         window.changed.clear()
         if hall.closing:
             raise _Over(RESTART)

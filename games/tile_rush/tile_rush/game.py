@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ from .store import Match, Store
 log = logging.getLogger("tile_rush")
 
 TICK_SECONDS: Final = 0.25
+# The page gives a start up after five seconds (`log.js`). What it has given up must not begin a run behind its back.
+START_SECONDS: Final = 3.0
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 FORGET_EVERY_MS: Final = 3600 * 1000
 RUNS_IN_MEMORY: Final = 1_000
@@ -123,14 +126,16 @@ class Game:
     def has_run(self, match: Match, user_id: str) -> bool:
         return self._run(match.match_id, user_id) is not None
 
-    async def start(self, match: Match, user_id: str) -> None:
-        """Start the player's clock, unless it has been. Raises NotPlayableError, and SdkError when the platform cannot
-        be asked whether the match is still on.
+    async def start(self, match: Match, user_id: str, gave_up: Callable[[], Awaitable[bool]]) -> None:
+        """Start the player's clock, unless it has been, or the page, as `gave_up` says, waits for it no longer. Raises
+        NotPlayableError, and SdkError when the platform cannot be asked soon enough whether the match is still on.
         """
         if self.has_run(match, user_id):
             return
-        if match.is_off or await self._platform.match(match.match_id) is None:
+        if match.is_off or not await self._is_on(match):
             raise NotPlayableError("This match is over, or was called off.")
+        if await gave_up():
+            raise NotPlayableError("Nobody waits for this start any more.")
         # The tiles must not be known before the clock runs, or somebody could rehearse them: so not by the id alone.
         tiles = self._tiles_of(match)
         run = Run(match.match_id, user_id, tiles, match.duration_ms, wall_clock() + LEAD_IN_MS)
@@ -187,6 +192,13 @@ class Game:
         return {**view, "log": run.taps} if with_log else view
 
     # --- beside ------------------------------------------------------------------------------------------------------
+
+    async def _is_on(self, match: Match) -> bool:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                return await self._platform.match(match.match_id) is not None
+        except TimeoutError:
+            raise SdkError(f"match {match.match_id} could not be looked up in {START_SECONDS:g} s") from None
 
     def _of_secret(self, name: str, text: str) -> str:
         return hmac.new(self._secrets[name], text.encode(), hashlib.sha256).hexdigest()

@@ -215,7 +215,7 @@ async def start(request: Request) -> Response:
     match, user_id = seated(request)
     await json_of(request)
     try:
-        await game_of(request).start(match, user_id)
+        await game_of(request).start(match, user_id, request.is_disconnected)
     except NotPlayableError as refusal:
         raise HTTPException(409, str(refusal)) from None
     return await shown(request, match, user_id, with_log=True)

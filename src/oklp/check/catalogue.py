@@ -105,6 +105,14 @@ CHECKS = (
         "Check that iss is exactly the public_key_url of your developer configuration.",
     ),
     Check(
+        "webhook.method",
+        "A token for another method is refused",
+        "A2",
+        "A start and its abort have the same body, which is all that their signature covers. Whoever can play a start "
+        "back as a DELETE calls the match off, unless the token is looked at: its claim htm names its method.",
+        "Check that htm, where the token has it, is the method of the request. The receivers of oklp.sdk do.",
+    ),
+    Check(
         "webhook.signature",
         "A body that was changed on its way is noticed",
         "A3",
@@ -159,7 +167,8 @@ CHECKS = (
         "launch.secrets",
         "No secret reaches the browser",
         "A6",
-        "Whoever has the client secret can report any result. A page is public, its scripts included.",
+        "Whoever has the client secret can report any result. A page is public, its scripts included. An access token, "
+        "which a page may be handed to call token-info with, can do the same until it expires, and is warned of.",
         "Call the platform from your server only. Then rotate the secret that was shown.",
     ),
     Check(

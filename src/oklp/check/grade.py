@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from oklp.check.catalogue import Grades
+from oklp.check.launch import Page, leaks
 from oklp.check.proxy import Fault, parsed
 from oklp.check.wire import GameCall
 from oklp.contract import FinishRequest, MatchInfo, Problem, TeamResult, TokenInfo
@@ -21,6 +21,7 @@ Key: TypeAlias = tuple[str, str]
 # calls that begin together may each find none: only about one for each call is a fault.
 CALLS_TO_JUDGE_TOKENS: Final = 5
 TOKENS_PER_CALL: Final = 0.75
+PLAYERS_LOG_IN: Final = "The launch template has no {match-token}: players log in."
 # Answers that ask for another attempt, or for another token: no judgement of the result.
 _NOT_ABOUT_THE_RESULT: Final = frozenset({401, 403, 408, 425, 429})
 
@@ -81,8 +82,10 @@ def wanted_keys(mode: str, info: MatchInfo) -> set[Key]:
     return {(info.match_id, participant.id) for participant in info.participants}
 
 
-def grade(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
-    """Everything about results and tokens."""
+def grade(grades: Grades, matches: Sequence[Played], seen: Evidence, *, by_token: bool = True) -> None:
+    """Everything about results and tokens. `by_token` says whether players come with a match-token: where they log in
+    at the game, it need not ask about any (A5).
+    """
     _grade_reported(grades, matches, seen)
     for match in matches:
         for call in seen.of(match.match_id):
@@ -90,7 +93,10 @@ def grade(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
                 _grade_result(grades, seen.mode, match.info, call)
     _grade_repeats(grades, matches, seen)
     _grade_called_off(grades, matches, seen)
-    _grade_token_checked(grades, matches, seen)
+    if by_token:
+        _grade_token_checked(grades, matches, seen)
+    else:
+        grades.give("token.checked", "not-applicable", PLAYERS_LOG_IN)
     _grade_tokens(grades, seen)
 
 
@@ -126,8 +132,9 @@ def _grade_result(grades: Grades, mode: str, info: MatchInfo, call: GameCall) ->
         where = ".".join(map(str, first["loc"]))
         grades.give("result.shape", "fail", f"{where}: {first['msg']}." if where else f"{first['msg']}.")
         return
-    if (report.teams is not None) != (mode == "sync") or (mode == "async" and len(report.participants) != 1):
-        found = "without teams" if report.teams is None else "with teams"
+    # An empty list of teams is none.
+    if bool(report.teams) != (mode == "sync") or (mode == "async" and len(report.participants) != 1):
+        found = "with teams" if report.teams else "without teams"
         detail = f"The game is registered as {mode}; it sent {len(report.participants)} participants, {found}."
         grades.give("result.mode", "fail", detail)
         grades.give("result.shape", "pass", _SHAPELY)
@@ -136,7 +143,7 @@ def _grade_result(grades: Grades, mode: str, info: MatchInfo, call: GameCall) ->
     roster_faults = list(_roster_faults(mode, info, report))
     grades.judge("result.roster", roster_faults, "Everybody is in it, and nobody else.")
     ranking_faults: list[str] = []
-    if report.teams is not None:
+    if report.teams:
         ranking_faults = list(_ranking_faults(report.teams))
         grades.judge("result.ranking", ranking_faults, "Ranks start at 1 and have no gap.")
         if not roster_faults:
@@ -221,10 +228,10 @@ def _grade_repeats(grades: Grades, matches: Sequence[Played], seen: Evidence) ->
 
 
 def _grade_same(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
-    known: dict[Key, str] = {}
+    known: dict[Key, object] = {}
     for match in matches:
         for call in seen.of(match.match_id) if match.called_off_at is None else ():
-            said = _normal(call.body)
+            said = _said(call.body)
             for key in keys_of(seen.mode, call):
                 if known.setdefault(key, said) != said:
                     detail = f"Two different results were sent for match {match.match_id}."
@@ -235,21 +242,16 @@ def _grade_same(grades: Grades, matches: Sequence[Played], seen: Evidence) -> No
         grades.give("result.same", "not-seen", "No result came.")
 
 
-def _normal(body: bytes) -> str:
-    """The same text for the same result, whatever its order and white space."""
-    report = parsed(body)
-    for name in ("participants", "teams"):
-        listed = report.get(name)
-        if isinstance(listed, list):
-            entries = [_without_defaults(entry) for entry in listed]
-            report[name] = sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True))
-    return json.dumps({name: value for name, value in report.items() if value is not None}, sort_keys=True)
-
-
-def _without_defaults(entry: Any) -> Any:
-    if isinstance(entry, dict) and entry.get("forfeit") is False:
-        return {name: value for name, value in entry.items() if name != "forfeit"}
-    return entry
+def _said(body: bytes) -> object:
+    """The same for the same result: what the platform reads of it, whatever its order, and whatever else is in it that
+    changes with each attempt. What cannot be read is taken as it is.
+    """
+    try:
+        report = FinishRequest.model_validate_json(body)
+    except ValidationError:
+        return parsed(body)
+    people = sorted((each.id, each.score) for each in report.participants)
+    return people, sorted((each.id, each.score, each.ranking, bool(each.forfeit)) for each in report.teams or ())
 
 
 def _grade_called_off(grades: Grades, matches: Sequence[Played], seen: Evidence) -> None:
@@ -313,6 +315,30 @@ def _grade_tokens(grades: Grades, seen: Evidence) -> None:
         grades.give("token.reused", "fail", said)
     else:
         grades.give("token.reused", "pass", said)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def grade_secrets(grades: Grades, pages: Sequence[Page], secrets: Sequence[str], seen: Evidence) -> None:
+    """What browsers were given. A page may have an access token from its back end, to call token-info with and nothing
+    else (A6); the secrets are for no page.
+    """
+
+    def serving(hidden: Collection[str]) -> list[str]:
+        return list(dict.fromkeys(url for page in pages for url in leaks(page, hidden)))
+
+    faults = [f"A secret is in what {url} serves." for url in serving(secrets)]
+    if any(call.from_browser for call in seen.tokens):
+        faults.append("A browser asked the platform for an access token with the game's credentials.")
+    if any(call.from_browser and call.kind != "token-info" for call in seen.calls):
+        faults.append("A browser called the platform in the game's place, and not for token-info.")
+    files = sum(len(page.served) for page in pages)
+    grades.judge("launch.secrets", faults, f"None in {files} pages, scripts and answers.")
+    for url in serving({call.token for call in seen.calls}):
+        grades.give("launch.secrets", "warn", f"An access token is in what {url} serves.")
+    if any(call.from_browser and call.kind == "token-info" for call in seen.calls):
+        grades.give("launch.secrets", "warn", "A browser called token-info with an access token of the game's.")
 
 
 def _detail(answer: bytes) -> str:

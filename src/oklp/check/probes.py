@@ -29,7 +29,7 @@ class Prober:
         await self._tokens()
         await self._signature()
         await self._bodies()
-        await self._unknown_delete()
+        await self._deletes()
 
     # --- tokens ------------------------------------------------------------------------------------------------------
 
@@ -37,14 +37,14 @@ class Prober:
         issuer, client_id = self._proxy.issuer, self._game.game_id
         past = int(time.time()) - LONG_AGO_SECONDS
         await self._refused("webhook.no-token", None, "Without a token")
-        for how, forged in issuer.forged(client_id).items():
+        for how, forged in issuer.forged(client_id, "PUT").items():
             await self._refused("webhook.forged", forged, f"With {how}")
-        await self._refused("webhook.alg-none", issuer.unsigned(client_id), "With alg none")
-        expired = issuer.token(client_id, iat=past, exp=past + 60)
+        await self._refused("webhook.alg-none", issuer.unsigned(client_id, "PUT"), "With alg none")
+        expired = issuer.token(client_id, "PUT", iat=past, exp=past + 60)
         await self._refused("webhook.expired", expired, "With a token that expired an hour ago")
-        foreign = issuer.token(client_id, aud=f"not-{client_id}")
+        foreign = issuer.token(client_id, "PUT", aud=f"not-{client_id}")
         await self._refused("webhook.audience", foreign, "With a token for another game")
-        elsewhere = issuer.token(client_id, iss="https://platform.example/auth/realms/other")
+        elsewhere = issuer.token(client_id, "PUT", iss="https://platform.example/auth/realms/other")
         await self._refused("webhook.issuer", elsewhere, "With a token of another issuer")
 
     async def _refused(self, check_id: str, token: str | None, how: str) -> None:
@@ -86,14 +86,32 @@ class Prober:
             else:
                 self._grades.give("webhook.body", "fail", f"With {what} the game {reply.said}.")
 
-    async def _unknown_delete(self) -> None:
-        reply = await self._proxy.push(self._game, "DELETE", self._body())
-        if reply.ok:
-            self._grades.give("webhook.delete-unknown", "pass", f"The game {reply.said}.")
+    # --- calling off -------------------------------------------------------------------------------------------------
+
+    async def _deletes(self) -> None:
+        """Of matches that the game was never told of: one with all as it should be, one with the token of a PUT."""
+        unknown = await self._proxy.push(self._game, "DELETE", self._body())
+        if unknown.ok:
+            self._grades.give("webhook.delete-unknown", "pass", f"The game {unknown.said}.")
         else:
-            gone = reply.status is not None and 400 <= reply.status < 500
-            detail = f"DELETE of a match that it was never told of: the game {reply.said}."
+            gone = unknown.status is not None and 400 <= unknown.status < 500
+            detail = f"DELETE of a match that it was never told of: the game {unknown.said}."
             self._grades.give("webhook.delete-unknown", "warn" if gone else "fail", detail)
+        await self._method(unknown)
+
+    async def _method(self, unknown: Reply) -> None:
+        """`htm` is a claim that a game may pass over, so this is a warning. `unknown` is what a DELETE with a token of
+        its own was answered: to be refused in the same way says nothing about the token.
+        """
+        token = self._proxy.issuer.token(self._game.game_id, "PUT")
+        reply = await self._proxy.push(self._game, "DELETE", self._body(), token=token)
+        if reply.status is None or not 400 <= reply.status < 500:
+            self._grades.give("webhook.method", "warn", f"With the token of a PUT the game {reply.said} to a DELETE.")
+        elif reply.status == unknown.status:
+            detail = f"Whatever the token, the game {reply.said} to a DELETE of a match that it does not know."
+            self._grades.give("webhook.method", "not-seen", detail)
+        else:
+            self._grades.give("webhook.method", "pass", "Refused.")
 
     def _body(self) -> bytes:
         """Match info that is all right, of a match that does not exist."""

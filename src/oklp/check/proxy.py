@@ -273,7 +273,7 @@ class Proxy:
         if self._http is None:
             raise CheckError("The proxy is closed.")
         if token == "":
-            token = self.issuer.token(game.game_id)
+            token = self.issuer.token(game.game_id, method)
         headers = {"content-type": "application/json", "user-agent": "oklp-check"}
         headers |= signed_headers(game.webhook_secret, webhook_id or str(uuid.uuid4()), signed_body or body)
         if token is not None:

@@ -20,8 +20,8 @@ from urllib.parse import quote
 import oklp
 from oklp import contract
 from oklp.check.catalogue import Grades
-from oklp.check.grade import Evidence, Played, grade, keys_of, wanted_keys
-from oklp.check.launch import Page, Visitor, excerpt, is_blank, leaks
+from oklp.check.grade import PLAYERS_LOG_IN, Evidence, Played, grade, grade_secrets, keys_of, wanted_keys
+from oklp.check.launch import Page, Visitor, excerpt, is_blank
 from oklp.check.platform import Platform
 from oklp.check.probes import Prober
 from oklp.check.proxy import Fault, Registered
@@ -78,8 +78,9 @@ class Subject:
         return contract.GameSettings(mode=self.mode, score_order=self.score_order)
 
     @property
-    def has_token(self) -> bool:
-        return PLACEHOLDER in (self.launch_urls.browser or "")
+    def by_token(self) -> bool:
+        """Whether players come with a match-token, as far as the template for browsers says; else they log in (A5)."""
+        return self.launch_urls.browser is None or PLACEHOLDER in self.launch_urls.browser
 
 
 class Run:
@@ -271,10 +272,8 @@ class Run:
 
     async def _unknown_token(self) -> None:
         template = self._subject.launch_urls.browser or ""
-        if not self._subject.has_token:
-            for check_id in ("launch.unknown-token", "token.checked"):
-                detail = f"The launch template has no {PLACEHOLDER}: players log in."
-                self.grades.give(check_id, "not-applicable", detail)
+        if not self._subject.by_token:
+            self.grades.give("launch.unknown-token", "not-applicable", PLAYERS_LOG_IN)
             return
         for token in (new_match_id() + new_match_id(), ""):
             page = await _opened(template.replace(PLACEHOLDER, token))
@@ -367,17 +366,10 @@ class Run:
 
     def _grade(self) -> None:
         seen = self._evidence()
-        grade(self.grades, self._matches, seen)
-        if not self._pages:
-            return
-        bare = self._game.webhook_secret.removeprefix(WEBHOOK_SECRET_PREFIX)
-        hidden = [*self._game.hidden, bare, quote(bare, safe=""), *{call.token for call in seen.calls}]
-        found = [url for page in self._pages for url in leaks(page, hidden)]
-        faults = [f"A secret or an access token is in what {url} serves." for url in dict.fromkeys(found)]
-        if any(call.from_browser for call in [*seen.calls, *seen.tokens]):
-            faults.append("A browser called the platform with the game's credentials.")
-        files = sum(len(page.served) for page in self._pages)
-        self.grades.judge("launch.secrets", faults, f"None in {files} pages, scripts and answers.")
+        grade(self.grades, self._matches, seen, by_token=self._subject.by_token)
+        if self._pages:
+            bare = self._game.webhook_secret.removeprefix(WEBHOOK_SECRET_PREFIX)
+            grade_secrets(self.grades, self._pages, [*self._game.hidden, bare, quote(bare, safe="")], seen)
 
 
 async def _opened(url: str) -> Page:

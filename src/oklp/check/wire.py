@@ -100,16 +100,16 @@ class Issuer:
         self.url = url
         self._stranger = stranger
 
-    def token(self, client_id: str, **changes: Any) -> str:
-        """A webhook token as the contract wants it, but for `changes` of its claims."""
-        return self.key.sign({**self.claims(client_id), **changes})
+    def token(self, client_id: str, method: str, **changes: Any) -> str:
+        """A webhook token for a request with `method` as the contract wants it, but for `changes` of its claims."""
+        return self.key.sign({**self.claims(client_id, method), **changes})
 
-    def claims(self, client_id: str) -> dict[str, Any]:
-        return webhook_claims(self.url, client_id, int(time.time()), TOKEN_SECONDS, str(uuid.uuid4()))
+    def claims(self, client_id: str, method: str) -> dict[str, Any]:
+        return webhook_claims(self.url, client_id, int(time.time()), TOKEN_SECONDS, str(uuid.uuid4()), method)
 
-    def forged(self, client_id: str) -> dict[str, str]:
+    def forged(self, client_id: str, method: str) -> dict[str, str]:
         """Tokens that the platform never signed, by what is wrong with them."""
-        claims = self.claims(client_id)
+        claims = self.claims(client_id, method)
         own = self._stranger.sign(claims)
         payload, signature = own.split(".")[1:]
         # The signature covers the header too; it is wrong either way, as it would be in a real forgery.
@@ -122,9 +122,9 @@ class Issuer:
             "HS256, keyed with the public key": f"{confused}.{_base64url(mac)}",
         }
 
-    def unsigned(self, client_id: str) -> str:
+    def unsigned(self, client_id: str, method: str) -> str:
         """RFC 7519 §6: alg none."""
-        return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{_encoded(self.claims(client_id))}."
+        return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{_encoded(self.claims(client_id, method))}."
 
     def _public_pem(self) -> bytes:
         text = self.key.public_key_base64()

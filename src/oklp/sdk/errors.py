@@ -12,14 +12,19 @@
         ├── NotFoundError        404: or another game's; a match-token that is unknown, expired or revoked
         ├── ConflictError        409: the match's state does not allow it
         ├── InvalidRequestError  400, 413 and 422: `errors` names the fields at fault
-        └── UnavailableError     429 and 5xx, after every retry
+        └── UnavailableError     408, 425, 429 and 5xx, after every retry
 
 Webhook receivers raise the classes of `oklp.errors` instead, whose `status` is what to answer the platform with.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from oklp.errors import FieldError
+
+# The type of a problem that has none of its own (RFC 9457 §4.2.1), which every problem of the platform has.
+UNNAMED: Final = "about:blank"
 
 
 class SdkError(Exception):
@@ -78,7 +83,7 @@ class ApiError(SdkError):
         status: int,
         title: str,
         detail: str,
-        type: str = "about:blank",  # noqa: A002 - the problem's own name for it (RFC 9457)
+        type: str = UNNAMED,  # noqa: A002 - the problem's own name for it (RFC 9457)
         code: str = "",
         errors: tuple[FieldError, ...] = (),
         retry_after_seconds: float | None = None,
@@ -110,11 +115,18 @@ class InvalidRequestError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """429 or 5xx, after every retry; `retry_after_seconds` when the platform said so."""
+    """408, 425, 429 or 5xx, after every retry; `retry_after_seconds` when the platform said so."""
+
+
+def is_passing(status: int) -> bool:
+    """Whether the same request may be answered otherwise in a while. 408 did not arrive whole and in time, 425 came
+    too early in a connection for what stands before the platform (RFC 8470).
+    """
+    return status in (408, 425, 429) or status >= 500
 
 
 def api_error_class(status: int) -> type[ApiError]:
-    if status == 429 or status >= 500:
+    if is_passing(status):
         return UnavailableError
     return {
         400: InvalidRequestError,

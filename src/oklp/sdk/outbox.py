@@ -425,7 +425,7 @@ class AsyncResultOutbox(_Core):
         try:
             answer = await self._client.finish(result.match_id, result.participants, result.teams, retry=_ONCE)
         except asyncio.CancelledError:
-            self._table.release(entry)
+            self._let_go(entry)
             raise
         except Exception as error:  # whatever it was, the result is not lost by it
             await _to_its_end(self._failed, entry, error)
@@ -440,10 +440,18 @@ class AsyncResultOutbox(_Core):
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             # The thread goes on; a claim that nobody is left to act on would keep the result from others.
-            entry = await claiming
-            if entry is not None:
-                self._table.release(entry)
+            with contextlib.suppress(Exception):
+                entry = await claiming
+                if entry is not None:
+                    self._let_go(entry)
             raise
+
+    def _let_go(self, entry: OutboxEntry) -> None:
+        """Before a cancellation goes on, which an error must not take the place of: the sender would go on instead, and
+        whoever closes the outbox wait for it. A claim that could not be given back lapses by itself.
+        """
+        with contextlib.suppress(Exception):
+            self._table.release(entry)
 
 
 async def _wait(changed: asyncio.Event, timeout_seconds: float) -> None:

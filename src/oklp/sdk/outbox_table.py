@@ -16,13 +16,12 @@ from typing import Final, Literal, TypeAlias
 from oklp.contract import FinishAnswer, FinishRequest, GameMatchStatus
 from oklp.errors import FieldError
 from oklp.sdk.errors import (
+    UNNAMED,
     ApiError,
-    CredentialsError,
     DifferentResultError,
     InvalidCallError,
     SdkError,
     StorageError,
-    UnavailableError,
 )
 from oklp.sdk.files import SqliteFile
 from oklp.sdk.requests import RetryPolicy
@@ -34,6 +33,8 @@ KEEP_SECONDS: Final = 30 * 24 * 3600
 _PRUNE_EVERY_SECONDS: Final = 3600
 # Whatever a Retry-After says, and whatever a wall clock that was set back makes of a time: no longer than this.
 LONGEST_WAIT_SECONDS: Final = 3600.0
+# What the platform answers to a report that it will never take (docs/errors.md).
+_FINAL: Final = frozenset({400, 404, 409, 413, 422})
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS oklp_results (
@@ -63,7 +64,8 @@ OutboxState: TypeAlias = Literal["waiting", "accepted", "not_accepted", "refused
 
 @dataclass(frozen=True, slots=True)
 class OutboxProblem:
-    """Why the last attempt did not end in acceptance. `status` is None when there was no answer of the platform's.
+    """Why the last attempt did not end in acceptance. `status` is None when neither the platform nor a proxy before it
+    refused.
 
     `code`, `title`, `detail` and `errors` are those of the platform's problem (contract section B1).
     """
@@ -106,13 +108,15 @@ class OutboxEntry:
 
 
 def is_refusal(error: SdkError) -> bool:
-    """Whether repeating the same report can change nothing. It can when the platform was not reached, was busy, did
-    not answer as itself, or did not know this client (401, 403): a secret that was rotated is put right, and no result
-    should be lost by that.
+    """Whether repeating the same report can change nothing: the platform itself has said what is wrong with it.
+
+    It can when the platform was not reached, was busy, did not know this client (401, 403), or was not who answered:
+    what stands before it has answers of its own, 404 and 413 among them, while the platform is away or an address is
+    wrong. All that is put right in time, and no result should be lost by it.
     """
     if isinstance(error, InvalidCallError):
         return True
-    return isinstance(error, ApiError) and not isinstance(error, UnavailableError | CredentialsError)
+    return isinstance(error, ApiError) and error.status in _FINAL and error.code != "" and error.type != UNNAMED
 
 
 def problem_of(error: Exception) -> OutboxProblem:
@@ -161,10 +165,10 @@ class ResultTable:
                 now = self._clock()
                 made = db.execute(
                     "INSERT INTO oklp_results (game, match_id, part, submission, body, state, put_at, next_attempt_at)"
-                    " VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?) RETURNING *",
+                    " VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?)",
                     (self._game, result.match_id, part, submission, body, now, now),
                 )
-                entries = _entries(made)
+                entries = _entries(_row(db, made.lastrowid))
             elif not _same(entries[0].result, result):
                 raise DifferentResultError(
                     f"another result of match {result.match_id} is in the outbox, {entries[0].state}"
@@ -177,17 +181,20 @@ class ResultTable:
         if not self._has_due(now):
             return None
         with self._file.transaction() as db:
-            claimed = db.execute(
-                "UPDATE oklp_results SET attempts = attempts + 1, next_attempt_at = ? WHERE id ="
-                " (SELECT id FROM oklp_results WHERE game = ? AND state = 'waiting'"
-                "  AND (next_attempt_at <= ? OR next_attempt_at > ?) ORDER BY next_attempt_at, id LIMIT 1)"
-                " RETURNING *",
-                (now + CLAIM_SECONDS * 1000, self._game, now, _not_before(now)),
+            due = db.execute(
+                "SELECT id FROM oklp_results WHERE game = ? AND state = 'waiting'"
+                " AND (next_attempt_at <= ? OR next_attempt_at > ?) ORDER BY next_attempt_at, id LIMIT 1",
+                (self._game, now, _not_before(now)),
+            ).fetchone()
+            if due is None:
+                return None
+            db.execute(
+                "UPDATE oklp_results SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?",
+                (now + CLAIM_SECONDS * 1000, due["id"]),
             )
-            rows = claimed.fetchall()
+            rows = _row(db, due["id"])
         # Read when the claim stands, so that a result which a damaged file has made unreadable holds up no other.
-        entries = _entries(rows)
-        return entries[0] if entries else None
+        return _entries(rows)[0]
 
     def _has_due(self, now: int) -> bool:
         """Looks without writing, so that senders with nothing to do leave the disk alone."""
@@ -248,13 +255,12 @@ class ResultTable:
             try:
                 again = db.execute(
                     "UPDATE oklp_results SET state = 'waiting', answered_at = NULL, next_attempt_at = ?"
-                    " WHERE id = ? AND game = ? AND state = 'refused' RETURNING *",
+                    " WHERE id = ? AND game = ? AND state = 'refused'",
                     (self._clock(), entry_id, self._game),
                 )
-                entries = _entries(again)
             except sqlite3.IntegrityError:
                 raise DifferentResultError("a later result of the same match is in the outbox") from None
-        return entries[0] if entries else None
+            return _entries(_row(db, entry_id))[0] if again.rowcount > 0 else None
 
     def discard(self, entry_id: int) -> bool:
         """Deletes an entry that the platform has answered. Whether there was one."""
@@ -311,6 +317,13 @@ def _same(one: FinishRequest, other: FinishRequest) -> bool:
 def _not_before(now: int) -> int:
     """A time later than this was never meant: the clock has been set back since, and the result is due."""
     return now + int(LONGEST_WAIT_SECONDS * 1000)
+
+
+def _row(db: sqlite3.Connection, entry_id: int | None) -> list[sqlite3.Row]:
+    """What a statement of this transaction has just written. Not by its RETURNING, which SQLite has from 3.35 on:
+    Python 3.11 is content with less, and RHEL 9 has 3.34.
+    """
+    return db.execute("SELECT * FROM oklp_results WHERE id = ?", (entry_id,)).fetchall()
 
 
 def _entries(rows: Iterable[sqlite3.Row]) -> list[OutboxEntry]:

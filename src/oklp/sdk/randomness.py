@@ -25,6 +25,8 @@ The algorithm, version 1. Texts are well-formed Unicode, encoded as UTF-8; || jo
 6. next_float: ((a >> 5) * 2^26 + (b >> 6)) / 2^53, of the next words a and b: from 0 up to 1, in steps of 2^-53.
 7. shuffle: for i from the last index down to 1, exchange items i and below(i + 1).
 8. choice: the item at below(length). between(a, b): a + below(b - a + 1).
+
+The items of a text, where one is shuffled or chosen from, are its code points.
 """
 
 from __future__ import annotations

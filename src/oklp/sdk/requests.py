@@ -43,6 +43,7 @@ from oklp.sdk.errors import (
     UnexpectedAnswerError,
     UnreachableError,
     api_error_class,
+    is_passing,
 )
 
 T = TypeVar("T")
@@ -250,7 +251,7 @@ Exchange: TypeAlias = Generator[Step, "Answer | NoAnswer | str | None", T]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how soon a call is repeated after a connection error, a 429 or a 5xx.
+    """How often and how soon a call is repeated after a connection error, a 408, 425, 429 or 5xx.
 
     The wait doubles from `first_wait_seconds` to `longest_wait_seconds`; chance takes up to half of it off, so that
     clients that failed together do not come back together. `Retry-After` is a lower bound. No wait begins that would
@@ -317,7 +318,7 @@ def exchange(
 def _is_retryable(reply: Answer | NoAnswer) -> bool:
     if isinstance(reply, NoAnswer):
         return reply.retryable
-    return reply.status == 429 or reply.status >= 500
+    return is_passing(reply.status)
 
 
 def _retry_after_seconds(reply: Answer | NoAnswer) -> float | None:

@@ -19,7 +19,8 @@ from oklp.simulate.wire import GAME, Reply, Wire
 RENEW_SECONDS: Final = 60
 LONGEST_SECONDS: Final = 130.0  # no platform waits longer for an answer
 LOOK_SECONDS: Final = 0.1
-MOST_TOKENS: Final = 10  # one after the other, before a 401 is believed
+# One after the other, before a 401 is believed. In a long run, more than ten that faults have spoilt wait in a row.
+MOST_TOKENS: Final = 300
 
 
 class Table:

@@ -148,10 +148,12 @@ export class MatchRandom {
     return (high * 2 ** 26 + low) / 2 ** 53;
   }
 
-  /** One of `items`. */
+  /** One of `items`; of a text one character. */
   choice(items) {
-    if (items.length === 0) throw new RangeError("there is nothing to choose from");
-    return items[this.below(items.length)];
+    // The characters of a string are its code points, as for `shuffle` and in Python; its indices are halves of some.
+    const among = typeof items === "string" ? [...items] : items;
+    if (among.length === 0) throw new RangeError("there is nothing to choose from");
+    return among[this.below(among.length)];
   }
 
   /** A new array with `items` in a random order. */

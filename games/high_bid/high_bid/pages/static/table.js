@@ -2,6 +2,9 @@
 
 const REVEAL_MS = 2000;
 const SHORT_MS = 10_000;
+// The server says something every ten seconds: one of it may be late, and two are not.
+const LATE_MS = 12_000;
+const SILENCE_MS = 25_000;
 const CROWN = "M2 16 0 4l7 5 6-9 6 9 7-5-2 12z";
 
 const base = location.pathname.replace(/\/$/, "");
@@ -11,6 +14,9 @@ let state = null; // the last state that the server sent
 let shown = 0; // rounds whose cards have been shown
 let revealing = false;
 let choosing = false;
+let stream = null;
+let aliveAt = 0; // when the stream last gave a sign of life, by Date, which goes on while a device sleeps
+let retry = null; // the timer of the next stream
 let ends = 0; // when the round's time is up, by performance.now()
 let whole = 1; // the round's time, in ms
 
@@ -30,6 +36,7 @@ function write(name, text) {
 
 const opponent = () => state.them.name || "Your opponent";
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+const settled = () => state !== null && (state.reported || state.phase === "aborted");
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // --- drawing -----------------------------------------------------------------------------------------------------
@@ -277,21 +284,40 @@ async function choose(card) {
 }
 
 function listen() {
-  const stream = new EventSource(`${base}/events`);
+  clearTimeout(retry);
+  aliveAt = Date.now();
+  const mine = new EventSource(`${base}/events`);
+  stream = mine;
   stream.onmessage = (message) => {
+    aliveAt = Date.now();
     by("offline").hidden = true;
     take(JSON.parse(message.data));
   };
   stream.onerror = () => {
-    if (state !== null && (state.reported || state.phase === "aborted")) {
+    if (settled()) {
       // The server ends the stream after the last word.
-      stream.close();
+      mine.close();
       return;
     }
     by("offline").hidden = false;
     // A browser gives up for good when the answer was not a stream, as while the server restarts.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+    if (mine.readyState === EventSource.CLOSED) retry = setTimeout(listen, 2000);
   };
+}
+
+// A connection that died without a word, as when a phone changes networks, looks like one on which nothing happens,
+// while the round's clock runs at the server.
+function listenAnew() {
+  if (settled()) return;
+  stream.onmessage = stream.onerror = null;
+  stream.close();
+  listen();
+}
+
+function checkThatItLives(silence) {
+  if (settled() || Date.now() - aliveAt < silence) return;
+  by("offline").hidden = false;
+  listenAnew();
 }
 
 addEventListener("keydown", (event) => {
@@ -300,5 +326,8 @@ addEventListener("keydown", (event) => {
   if (Number.isInteger(card) && card >= 1 && card <= state.rounds) choose(card);
 });
 
+addEventListener("online", listenAnew);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && checkThatItLives(LATE_MS));
+setInterval(() => checkThatItLives(SILENCE_MS), 1000);
 setInterval(drawClock, 200);
 listen();

@@ -6,6 +6,9 @@ const WARN_MS = [30_000, 10_000];
 const OUSTED = 4001;
 const DONE = 1000;
 const STAGGER_MS = 70;
+// The server says something every ten seconds: one of it may be late, and two are not.
+const LATE_MS = 12_000;
+const SILENCE_MS = 25_000;
 
 const by = (name) => document.querySelector(`[data-id="${name}"]`);
 const names = Array.from({ length: 64 }, (_, at) => FILES[at % 8] + (Math.floor(at / 8) + 1));
@@ -15,6 +18,9 @@ let heard = 0; // when, by performance.now()
 let sent = null; // the move that is on its way: {number, square}
 let focus = 27; // the square that the keyboard is on
 let socket = null;
+let aliveAt = 0; // when the connection last gave a sign of life, by Date, which goes on while a device sleeps
+let retry = null; // the timer of the next attempt to connect
+let finished = false; // no connection is wanted any more
 let failures = 0;
 let refusal = "";
 let warned = 0; // warnings about the time that were given
@@ -303,18 +309,23 @@ async function stillSeated() {
 }
 
 function connect() {
+  clearTimeout(retry);
   const address = new URL(`${location.pathname.replace(/\/$/, "")}/socket`, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(address);
+  const mine = new WebSocket(address);
+  socket = mine;
+  aliveAt = Date.now();
   let opened = false;
   socket.onopen = () => {
     opened = true;
     failures = 0;
+    aliveAt = Date.now();
     offline("");
     // It may have been lost on its way; the server takes the same move once.
     if (sent) tell({ type: "move", ...sent });
   };
   socket.onmessage = (message) => {
+    aliveAt = Date.now();
     const said = JSON.parse(message.data);
     if (said.type === "state") take(said);
     else {
@@ -324,19 +335,35 @@ function connect() {
     }
   };
   socket.onclose = async (event) => {
-    if (event.code === DONE && settled()) return;
-    if (event.code === OUSTED) {
-      offline("This board is open in too many other windows. Reload to play here.");
-      return;
-    }
+    finished = event.code === OUSTED || (event.code === DONE && settled());
+    if (event.code === OUSTED) offline("This board is open in too many other windows. Reload to play here.");
+    if (finished) return;
     offline("Connection lost. Trying again…");
-    if (!opened && !(await stillSeated())) {
+    const seated = opened || (await stillSeated());
+    // Meanwhile `connectAnew` may have been faster.
+    if (socket !== mine) return;
+    if (!seated) {
       location.reload();
       return;
     }
     failures += 1;
-    setTimeout(connect, Math.min(4000, 250 * 2 ** failures) * (0.75 + Math.random() / 2));
+    retry = setTimeout(connect, Math.min(4000, 250 * 2 ** failures) * (0.75 + Math.random() / 2));
   };
+}
+
+// A connection that died without a word, as when a phone changes networks, looks like one on which nothing happens,
+// while the player's clock runs at the server. Closing it would wait for an answer that never comes: it is left behind.
+function connectAnew() {
+  if (finished) return;
+  socket.onopen = socket.onmessage = socket.onclose = null;
+  socket.close();
+  connect();
+}
+
+function checkThatItLives(silence) {
+  if (finished || Date.now() - aliveAt < silence) return;
+  offline("Connection lost. Trying again…");
+  connectAnew();
 }
 
 function resign() {
@@ -350,5 +377,8 @@ build();
 by("grid").addEventListener("keydown", onKey);
 by("resign").addEventListener("click", () => state && resign());
 by("ask").addEventListener("close", () => by("ask").returnValue === "yes" && tell({ type: "resign" }));
+addEventListener("online", connectAnew);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && checkThatItLives(LATE_MS));
+setInterval(() => checkThatItLives(SILENCE_MS), 1000);
 setInterval(drawClocks, 100);
 connect();

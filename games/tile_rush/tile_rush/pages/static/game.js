@@ -25,6 +25,7 @@ let began = 0; // when the run's clock stood at 0, by performance.now()
 let duration = PRACTICE_MS;
 let running = false;
 let said = new Set();
+let entered = 0; // how often a state of the server was gone on from, or asked for with Start
 
 const view = new BoardView(
   { tiles: by("tiles"), cells: by("cells"), effects: by("effects"), coming: by("coming") },
@@ -175,6 +176,7 @@ function tap(x, y) {
 // --- a run of a match --------------------------------------------------------------------------------------------
 
 function enter(state) {
+  entered += 1;
   by("back").href = state.back_url;
   by("back").hidden = false;
   by("outcome-back").href = state.back_url;
@@ -270,6 +272,8 @@ async function waitForReport() {
 }
 
 async function startMatch() {
+  entered += 1;
+  const mine = entered;
   by("start").disabled = true;
   by("intro-problem").hidden = true;
   try {
@@ -278,9 +282,35 @@ async function startMatch() {
     else if (status === 409) problem(state.detail);
     else location.reload();
   } catch {
-    problem("That did not get through, and your clock is not running yet. Please try again.");
+    problem("No answer yet. Looking whether your clock is running…");
+    await findOut(mine);
   }
   by("start").disabled = false;
+}
+
+/** Nothing was heard of a start: it may be lost, or only its answer, or be late. So the server is asked how things are,
+ * again and again until it says that the clock runs, or Start is pressed once more. */
+async function findOut(since) {
+  let text = "That did not get through, and your clock is not running yet. Please try again.";
+  try {
+    const { status, view: state } = await ask(`${base}/state`);
+    if (since !== entered) return;
+    if (status !== 200) {
+      location.reload();
+      return;
+    }
+    if (state.phase !== "ready") {
+      enter(state);
+      return;
+    }
+  } catch {
+    text = "The game does not answer, so your clock may be running. Stay here, or press Start again: it is the same run.";
+  }
+  if (since !== entered) return;
+  problem(text);
+  setTimeout(() => {
+    if (since === entered) findOut(since);
+  }, REPORT_EVERY_MS);
 }
 
 function problem(text) {
@@ -321,6 +351,7 @@ function overInPractice() {
 
 function introduce() {
   show("intro");
+  by("intro-problem").hidden = true;
   write("intro-title", `${Math.round(duration / 1000)} seconds. Most points win.`);
   write(
     "intro-note",
