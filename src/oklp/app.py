@@ -61,6 +61,7 @@ log = get_logger(__name__)
 warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
+RELOAD_PAUSE_SECONDS = 1.0
 TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes", "proposals"})
 
 
@@ -264,10 +265,11 @@ async def _keep_fresh(stale: asyncio.Event, reload: Callable[[], Awaitable[None]
         except OklpError as refusal:
             log.warning("cannot_reload", what=reload.__name__, detail=refusal.detail)
             stale.set()
-            await asyncio.sleep(1)
+            await asyncio.sleep(RELOAD_PAUSE_SECONDS)
         except Exception:
             log.exception("cannot_reload", what=reload.__name__)
-            await asyncio.sleep(1)
+            stale.set()
+            await asyncio.sleep(RELOAD_PAUSE_SECONDS)
 
 
 # --- health ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from oklp.errors import OklpError
 from oklp.mailer import ConsoleMailer, Mail, Mailer, NoMailer, NotSent, SmtpMailer
 from oklp.observability import count_mail, get_logger
+from oklp.retries import while_away
 from oklp.services import accounts, mails
 from oklp.services.mails import Letter
 from oklp.services.vault import Vault
@@ -17,6 +18,9 @@ from oklp.storage.engine import Database
 log = get_logger(__name__)
 
 LOOK_SECONDS = 5.0
+# Together less than the lease of a mail: after it, another process would send it.
+SEND_SECONDS = 60.0
+RECORD_SECONDS = 30.0
 AT_ONCE = 10
 
 
@@ -102,20 +106,26 @@ class Postman:
         now = self._clock()
         try:
             mail = Mail(letter.mail_id, letter.recipient, letter.subject, letter.text, now, letter.unsubscribe)
-            await self._mailer.send(mail)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._mailer.send(mail)
         except NotSent as failure:
             await self._record(letter, failure)
+            return
+        except TimeoutError:
+            await self._record(letter, NotSent("the mail server took too long", permanent=False))
             return
         except Exception as error:  # or it would be tried for ever, and never told of
             log.exception("mail_unforeseen", mail=letter.mail_id)
             await self._record(letter, NotSent(f"unforeseen: {type(error).__name__}", permanent=False))
             return
-        await self._db.write(mails.sent, self._settings, letter, self._clock())
+        await while_away(lambda: self._db.write(mails.sent, self._settings, letter, self._clock()), RECORD_SECONDS)
         count_mail("sent")
         log.info("mail_sent", mail=letter.mail_id, attempt=letter.attempt)
 
     async def _record(self, letter: Letter, failure: NotSent) -> None:
         args = (failure.reason, failure.permanent, self._clock())
-        given_up = await self._db.write(mails.not_sent, self._settings, letter, *args)
+        given_up = await while_away(
+            lambda: self._db.write(mails.not_sent, self._settings, letter, *args), RECORD_SECONDS
+        )
         count_mail("failed" if given_up else "retried")
         log.warning("mail_not_sent", mail=letter.mail_id, error=failure.reason, given_up=given_up)

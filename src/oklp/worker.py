@@ -20,7 +20,8 @@ from oklp.exchange import Exchange, Outgoing
 from oklp.faults import Credentials, FaultyNetwork
 from oklp.observability import counting_lag_seconds, get_logger, observe_delivery, worker_lag_seconds
 from oklp.relay import Relay
-from oklp.services import auth, calls, faults, housekeeping, matches, records, results, starting
+from oklp.retries import while_away
+from oklp.services import auth, calls, faults, housekeeping, matches, records, results, starting, webhooks
 from oklp.services.auth import KeyRing
 from oklp.services.calls import CallBook, Noted
 from oklp.services.faults import Armed, Stroke
@@ -45,7 +46,8 @@ RECORDS_PAUSE_SECONDS = 0.05
 # ask goes first, the more so while the counts are not late.
 RECORDS_REST = (10, 1.0)
 RECORDS_LATE_REST = (3, 0.25)
-RECORD_PAUSES_SECONDS = (0.1, 0.5, 2.0)
+# With less than this of its lease left beyond the time-out, an attempt asks for more before it is made.
+LEASE_SPARE_MS = 3_000
 # Of the time to drain, what is kept for writing down those webhooks that did not come back in it.
 CUT_SECONDS = 1.0
 CUT = "the server was stopped before the answer came"
@@ -224,15 +226,23 @@ class Worker:
 
     async def _keep_house(self) -> None:
         while True:
-            try:
-                await self._db.write(housekeeping.sweep, self._settings, self._clock())
-                for account in await self._db.read(housekeeping.accounts):
-                    await self._db.write(housekeeping.roll_up, account)
-            except OklpError as refusal:
-                log.warning("housekeeping_failed", detail=refusal.detail)
-            except Exception:
-                log.exception("housekeeping_failed")
+            for work in (self._sweep, self._roll_up):
+                try:
+                    await work()
+                except OklpError as refusal:
+                    log.warning("housekeeping_failed", detail=refusal.detail)
+                except Exception:
+                    log.exception("housekeeping_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _sweep(self) -> None:
+        """In pieces: what cannot wait for long goes between them."""
+        while await self._db.write(housekeeping.sweep, self._settings, self._clock()):
+            pass
+
+    async def _roll_up(self) -> None:
+        for account in await self._db.read(housekeeping.accounts):
+            await self._db.write(housekeeping.roll_up, account)
 
     async def _keep_records(self) -> None:
         """Count results behind the work that pays them out."""
@@ -283,8 +293,12 @@ class Worker:
 
     async def _deliver(self, sending: Sending) -> None:
         try:
-            stroke = await self._stroke(sending)
-            outgoing = await self._request(sending, stroke)
+            stroke = await while_away(lambda: self._stroke(sending), self._seconds_of(sending))
+            made = await while_away(lambda: self._ready(sending, stroke), self._seconds_of(sending))
+            if made is None:
+                log.warning("delivery_too_late", delivery=sending.delivery_id)
+                return
+            sending, outgoing = made
             way = self._relay.way_of(sending) if sending.relayed else self._sender.send
             exchange = await (way(outgoing) if stroke is None else self._faulty.send(stroke, outgoing, way))
             if self._cut and exchange.error is not None:
@@ -295,6 +309,22 @@ class Worker:
             log.error("delivery_not_recorded", delivery=sending.delivery_id, detail=refusal.detail)
         except Exception:
             log.exception("delivery_failed", delivery=sending.delivery_id)
+
+    def _seconds_of(self, sending: Sending) -> float:
+        """What is left of its lease."""
+        return (sending.lease_until - self._clock()) / 1000
+
+    async def _ready(self, sending: Sending, stroke: Stroke | None) -> tuple[Sending, Outgoing] | None:
+        """The request of an attempt, with time enough for it; None when another process has given it up.
+
+        Time goes by while a lane is busy, and what is given up may be called off at the game at the same moment.
+        """
+        outgoing = await self._request(sending, stroke)
+        if self._seconds_of(sending) * 1000 < self._settings.webhook_timeout_seconds * 1000 + LEASE_SPARE_MS:
+            args = (self._settings, sending, self._db.node, self._clock())
+            renewed = await self._db.write(webhooks.renew, *args)
+            return None if renewed is None else (renewed, outgoing)
+        return sending, outgoing
 
     async def _stroke(self, sending: Sending) -> Stroke | None:
         """The injected fault that strikes this attempt: the sandbox's alone, and only where some are armed."""
@@ -346,15 +376,10 @@ class Worker:
             url=exchange.url,
         )
         arguments = (self._settings, sending.delivery_id, sending.attempt, self._db.node, reply)
-        for pause in (*RECORD_PAUSES_SECONDS, None):
-            try:
-                recorded = await self._db.write(starting.record, *arguments, self._clock())
-                break
-            except OklpError:
-                # The outcome is known here alone: try hard to write it down before the lease runs out.
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
+        # The outcome is known here alone: it is written down for as long as the attempt is ours.
+        recorded = await while_away(
+            lambda: self._db.write(starting.record, *arguments, self._clock()), self._seconds_of(sending)
+        )
         outcome = "delivered" if exchange.error is None else "failed"
         observe_delivery(sending.event, outcome, exchange.duration_ms / 1000)
         self._note(sending, recorded.match_id, outgoing, exchange)

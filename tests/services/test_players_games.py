@@ -18,7 +18,7 @@ from oklp.errors import (
     TooManyRequests,
     WrongState,
 )
-from oklp.services import auth, figures, games, players
+from oklp.services import auth, figures, games, housekeeping, players
 from oklp.services.auth import ClientLogin, LogIn
 from oklp.services.matches import Caller
 from oklp.settings import Settings
@@ -523,6 +523,18 @@ def test_of_guesses_sent_at_once_only_so_many_are_told_whether_they_were_right(w
         _begin(world)
     assert _end(world, ann.user_id, "192.0.2.2") == "in", "from elsewhere she gets in"
     world.now += world.settings.login_window_seconds * 1000
+    assert _end(world, ann.user_id) == "in"
+
+
+def test_failed_log_ins_are_remembered_for_as_long_as_the_platform_is_told_to(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"login_window_seconds": 7 * 24 * 3600})
+    ann = world.player(name="ann")
+    assert [_end(world, None) for _ in range(10)] == ["wrong"] * 10
+    world.now += 6 * DAY
+    world.run(housekeeping.sweep, world.settings, world.now)
+    assert _end(world, ann.user_id) == "not told"
+    world.now += DAY
+    world.run(housekeeping.sweep, world.settings, world.now)
     assert _end(world, ann.user_id) == "in"
 
 

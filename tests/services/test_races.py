@@ -282,6 +282,24 @@ def test_cancelling_against_the_last_confirmation(arena: Arena) -> None:
         assert arena.world.available(ann, bob) == ([0, 0] if started else [500, 500])
 
 
+@pytest.mark.parametrize("what", ["create", "join"])
+def test_suspending_against_taking_a_seat(arena: Arena, what: str) -> None:
+    """Whoever is suspended has no seat in a match that waits: the others' money would wait with it."""
+    for _ in arena.rounds():
+        game = arena.world.game(discovery="pull")
+        ann, bob = arena.world.players(2, 500)
+        match = arena.world.create(bob, game, visibility="public").match_id
+
+        def take(game: str = game, ann: Caller = ann, match: str = match) -> object:
+            return arena.there.create(ann, game) if what == "create" else arena.there.join(ann, match)
+
+        outcomes: list[object] = arena.at_once(lambda ann=ann: arena.here.suspend(ann), take)
+        assert not isinstance(outcomes[0], OklpError)
+        seats = "user_id = :user AND state IN ('joined', 'confirmed') AND match_id IN"
+        waiting = "(SELECT id FROM matches WHERE status = 'pending')"
+        assert arena.world.count("seats", f"{seats} {waiting}", user=ann.user_id) == 0
+
+
 @pytest.mark.parametrize("what", ["player", "game"])
 def test_suspending_against_the_last_confirmation(arena: Arena, what: str) -> None:
     for _ in arena.rounds():

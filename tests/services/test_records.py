@@ -236,6 +236,42 @@ def test_players_are_told_once_what_happened_to_them_and_their_money(world: Worl
     assert world.run(notices.unread, bea.user_id) == 3, "each reads his own"
 
 
+def test_when_everybody_forfeits_all_are_told_that_their_money_is_back(world: World) -> None:
+    game = world.game()
+    ada, bea = world.players(2, 10_000)
+    for fee in (500, 0):
+        match = world.live(game, [ada, bea], fee)
+        world.report(game, sync_result(match, [1, 1], forfeits=[0, 1]))
+    keep_all(world)
+    for player in (ada, bea):
+        assert told(world, player) == [("began", None), ("refunded", 500), ("began", None), ("lost", 0)]
+    newest = world.run(notices.page, ada.user_id, None, 4)[0].notifications
+    assert [each.reason for each in newest if each.kind == "refunded"] == ["all-forfeited"]
+
+
+def test_the_log_is_swept_in_pieces_from_its_beginning(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that takes too long is ended, and everything would wait for it meanwhile."""
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 3)
+    game = world.game()
+    for _ in range(3):
+        finish(world, game, world.players(2, 500), [1, 2])
+    keep_all(world)
+    world.now += world.settings.event_retention_seconds * 1000 + 60_000
+    world.await_horizon()
+    finish(world, game, world.players(2, 500), [1, 2])
+    keep_all(world)
+    kept = world.count("events", "at = :now", now=world.now)
+    before, pieces = world.count("events"), 0
+    while world.run(housekeeping.sweep, world.settings, world.now):
+        left = world.count("events")
+        assert before - left <= 3
+        before, pieces = left, pieces + 1
+    assert pieces >= 3
+    assert world.count("events") == kept
+    newest = "number = (SELECT max(number) FROM operations)"
+    assert world.count("operations", f"at = :now OR {newest}", now=world.now) == world.count("operations")
+
+
 def test_winnings_that_are_held_are_told_of_and_so_is_their_release(world: World) -> None:
     game = world.game()
     ada, bea = world.players(2, 10_000)

@@ -14,6 +14,7 @@ from oklp.errors import (
     OklpError,
     WrongState,
 )
+from oklp.services import webhooks
 from oklp.services.idempotency import Answer
 from oklp.services.webhooks import Reply
 from tests.services.world import (
@@ -458,6 +459,61 @@ def test_resending_never_changes_a_match(world: World, status: str, reply: Reply
     world.reply(start, reply, attempt=2)
     assert (world.read(ann, match.match_id), world.available(ann, bob)) == before
     assert world.start_of(match.match_id).state == ("delivered" if reply is OK else "failed"), "one attempt, no more"
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["never told of its end", "told of it before"])
+@pytest.mark.parametrize("reply", [OK, TIMED_OUT], ids=["200", "timed out"])
+def test_a_game_that_is_told_to_start_what_was_called_off_is_told_of_its_end_after_it(
+    world: World, reply: Reply, told: bool
+) -> None:
+    match = world.paid(world.game(), world.players(2, 500))
+    start = world.start_of(match.match_id).id
+    world.reply(start, TIMED_OUT if told else CONNECTION_REFUSED)
+    if told:
+        world.claim()
+        world.reply(f"{start}-abort", OK)
+    assert ("match.aborted" in world.deliveries(match.match_id)) is told
+    world.now += HOUR
+    world.resend(start)
+    assert [each.method for each in world.claim()] == ["PUT"]
+    world.reply(start, reply, attempt=2)
+    (delete,) = world.claim()
+    assert (delete.method, delete.url, delete.attempt) == ("DELETE", world.start_of(match.match_id).url, 1 + told)
+    world.reply(delete.delivery_id, answered(503), delete.attempt)
+    world.now += MINUTE
+    assert [each.method for each in world.claim()] == ["DELETE"], "until it is heard"
+
+
+def test_a_start_that_is_taken_after_it_was_given_up_is_called_off_after_that(world: World) -> None:
+    """Its DELETE may be on the wire at that moment, and overtake it."""
+    match = world.paid(world.game(), world.players(2, 500))
+    start = world.start_of(match.match_id).id
+    world.now += LEASE
+    assert world.lapse() == 1
+    (first,) = world.claim()
+    assert first.method == "DELETE"
+    world.reply(start, OK)
+    (second,) = world.claim()
+    assert (second.method, second.body, second.delivery_id) == ("DELETE", first.body, f"{start}-abort-again")
+    world.reply(start, OK)
+    assert world.claim() == [], "both are on the wire"
+    world.reply(first.delivery_id, OK)
+    world.reply(start, answered(500))
+    assert world.claim() == [], "a game that has refused it has nothing to forget"
+
+
+def test_an_attempt_that_took_long_to_make_has_its_time_anew_while_it_is_held(world: World) -> None:
+    world.paid(world.game(), world.players(2, 500))
+    (sending,) = world.handed_off
+    world.now += LEASE - 1
+    again = world.run(webhooks.renew, world.settings, sending, world.db.node, world.now)
+    assert again == sending._replace(lease_until=world.now + LEASE)
+    world.now += LEASE - 1
+    assert world.lapse() == 0
+    assert world.run(webhooks.renew, world.settings, sending, "another node", world.now) is None
+    world.now += 1
+    assert world.lapse() == 1
+    assert world.run(webhooks.renew, world.settings, sending, world.db.node, world.now) is None
 
 
 def test_a_resend_that_is_lost_changes_nothing_either(world: World) -> None:

@@ -137,6 +137,13 @@ def test_a_delete_is_given_up_after_a_day(world: World) -> None:
     assert attempt < 200
 
 
+def test_a_delete_is_sent_for_as_long_as_the_platform_is_told_to(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"abort_retry_seconds": 30 * DAY // 1000})
+    delivery = called_off(world)
+    (row,) = world.rows("SELECT attempts_left FROM deliveries WHERE id = :id", id=delivery)
+    assert row.attempts_left * 10 * MINUTE > 30 * DAY
+
+
 def test_calling_off_does_not_wait_for_the_game(world: World) -> None:
     ann, bob = world.players(2, 500)
     match = world.live(world.game(), [ann, bob])

@@ -245,6 +245,16 @@ def test_a_savepoint_does_not_hide_that_its_connection_is_gone(postgres: Databas
         assert lost.value.connection_invalidated
 
 
+def test_a_statement_that_the_database_ends_is_no_error_of_the_platforms(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took too long, or somebody has ended it by hand: whoever waits is told to come again."""
+    monkeypatch.setattr(lanes, "RERUNS", 2)
+    with pytest.raises(Unavailable):
+        postgres.run_report(lambda tx: tx.driver("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(10)"))
+    assert postgres.run(add, "a")
+
+
 def test_idle_connections_that_were_cut_are_replaced(postgres: Database) -> None:
     postgres.run(add, "a")
     assert postgres.run_report(names) == ["a"]

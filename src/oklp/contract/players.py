@@ -99,7 +99,7 @@ class Notification(Wire):
     kind: Literal["invited", "began", "won", "drawn", "lost", "held", "released", "refunded", "called-off"]
     match_id: MatchId
     amount: Money | None = Field(None, description="The entry fee of an invitation; else what came, or came back.")
-    reason: str | None = Field(None, description="Why a match was called off: its `abort_reason`.")
+    reason: str | None = Field(None, description="Why a match was called off: its `abort_reason`; or `all-forfeited`.")
     created_at: datetime
     read: bool
 

@@ -231,7 +231,7 @@ class StudioMemberPage(Wire):
     members: list[StudioMember]
 
 
-DeliveryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-abort)?$")]
+DeliveryId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-abort(-again)?)?$")]
 DeliveryEvent = Literal["match.started", "match.aborted", "test"]
 DeliveryState = Literal["waiting", "sending", "delivered", "failed"]
 

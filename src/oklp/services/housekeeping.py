@@ -23,6 +23,9 @@ from oklp.storage import (
 )
 from oklp.storage.engine import Tx
 
+DAY_MS = 24 * 3_600_000
+OPERATIONS_KEPT_MS = 3_600_000
+AT_ONCE = 5_000  # rows of a log
 NOTICES_KEPT_MS = 180 * 24 * 3_600_000
 MAILS_KEPT_MS = 30 * 24 * 3_600_000  # less than notices, which say what was mailed: an id of a mail never comes twice
 
@@ -49,23 +52,31 @@ def agenda(tx: Tx, now: int) -> Agenda:
     return Agenda(is_due[0], is_due[1], is_due[2], is_due[3], max(late, default=0), min(coming, default=None))
 
 
-def sweep(tx: Tx, settings: Settings, now: int) -> None:
-    """By one node at a time: two that delete many of the same rows may each wait for the other."""
+def sweep(tx: Tx, settings: Settings, now: int) -> bool:
+    """Drop what is kept long enough; True while there may be more of it.
+
+    By one node at a time: two that delete many of the same rows may each wait for the other.
+    """
     if not games.platform_is_free(tx):
-        return
+        return False
     events.sweep(
         tx,
         idempotency_before=now - settings.idempotency_seconds * 1000,
-        events_before=now - settings.event_retention_seconds * 1000,
+        failures_before=now - max(settings.login_window_seconds * 1000, DAY_MS),
         now=now,
     )
-    calls.sweep(tx, now - settings.call_log_seconds * 1000)
+    logs = (
+        events.sweep_events(tx, now - settings.event_retention_seconds * 1000, AT_ONCE),
+        events.sweep_operations(tx, now - OPERATIONS_KEPT_MS, AT_ONCE),
+        calls.sweep(tx, now - settings.call_log_seconds * 1000, AT_ONCE),
+    )
     relays.sweep(tx, now - listening.KEPT_MS)
     tickets.sweep(tx, now)
     factors.sweep(tx, now)
     mails.sweep(tx, now - MAILS_KEPT_MS)
     proposals.expire(tx, now)
     notices.sweep(tx, now - NOTICES_KEPT_MS)
+    return any(logs)
 
 
 def accounts(tx: Tx) -> list[str]:

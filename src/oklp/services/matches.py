@@ -135,7 +135,8 @@ def _check_offer(settings: Settings, game: contract.GameSettings, request: contr
 
 
 def _active_player(tx: Tx, user_id: str) -> Row:
-    player = players.by_ids(tx, [user_id]).get(user_id)
+    # Shared, until the seat is there to be found by whoever suspends the player.
+    player = players.share(tx, user_id)
     if player is None or player.status != "active":
         raise Forbidden("Your account is suspended.")
     return player

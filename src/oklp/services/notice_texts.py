@@ -42,6 +42,10 @@ TOLD: Mapping[str, Mapping[str, Told]] = {
         "refused": Told(
             "Your {amount} are back", "the game refused a match, and your entry fee of {amount} is back in your wallet:"
         ),
+        "forfeited": Told(
+            "Your {amount} are back",
+            "everybody forfeited a match, and your entry fee of {amount} is back in your wallet:",
+        ),
         "called-off": Told("A match was called off", "a match that you had joined was called off:"),
     },
     "de": {
@@ -71,6 +75,10 @@ TOLD: Mapping[str, Mapping[str, Told]] = {
         "refused": Told(
             "Du hast {amount} zurück",
             "das Spiel hat ein Match abgelehnt, dein Einsatz von {amount} ist wieder auf deinem Guthaben:",
+        ),
+        "forfeited": Told(
+            "Du hast {amount} zurück",
+            "alle haben ein Match aufgegeben, dein Einsatz von {amount} ist wieder auf deinem Guthaben:",
         ),
         "called-off": Told("Ein Match wurde abgesagt", "ein Match, dem du beigetreten warst, wurde abgesagt:"),
     },

@@ -32,6 +32,11 @@ class Posting(NamedTuple):
     now: int
 
 
+ALL_FORFEITED = "all-forfeited"
+# Reasons of a refund that mails have words of their own for.
+REFUNDS = {"game-refused": "refused", ALL_FORFEITED: "forfeited"}
+
+
 class Notice(NamedTuple):
     """A row of its table. `occasion` is what it tells of: nobody is told twice."""
 
@@ -91,7 +96,7 @@ def _post(tx: Tx, posting: Posting, new: Sequence[Notice]) -> None:
         token = choices.leave_token(vault, notice.user_id, choices.TOPIC_OF[notice.kind])
         values = {
             "language": person.language,
-            "told": "refused" if (notice.kind, notice.reason) == ("refunded", "game-refused") else notice.kind,
+            "told": REFUNDS.get(notice.reason or "", notice.kind) if notice.kind == "refunded" else notice.kind,
             "username": person.username,
             "amount": str(notice.amount or ""),
             "currency": notice.currency or settings.currency,
@@ -138,6 +143,10 @@ def _results(match: Row, results: Mapping[tuple[str, str], Kept], held: Sequence
     notices = []
     for user in (user for _, members in json.loads(match.roster) for user, _ in members):
         result = results[match.id, user]
+        if match.entry_fee and not result.paid:  # all have forfeited
+            money = (match.entry_fee, match.currency)
+            notices.append(Notice(user, f"over:{match.id}", "refunded", match.id, *money, ALL_FORFEITED, at))
+            continue
         is_held = result.won and any((h.match_id, h.user_id) == (match.id, user) for h in held)
         kind = "held" if is_held else result.verdict
         notices.append(Notice(user, f"over:{match.id}", kind, match.id, result.won, match.currency, None, at))

@@ -97,7 +97,7 @@ def _count(tx: Tx, finished: Iterable[Row]) -> dict[tuple[str, str], store.Kept]
         ],
     )
     store.add_money(tx, [(*pair, fees, won[pair]) for pair, fees in sorted(paid.items()) if fees or won[pair]])
-    return {(result[0], result[1]): store.Kept(result[5], result[8]) for result in results}
+    return {(result[0], result[1]): store.Kept(result[5], result[7], result[8]) for result in results}
 
 
 def _results(match: Row) -> list[tuple[str, str, str, int, int, str, str, int, int]]:

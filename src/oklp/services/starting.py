@@ -252,6 +252,9 @@ def record(tx: Tx, settings: Settings, delivery_id: str, attempt: int, owner: st
         events.insert(tx, [("match", match.id, None, now)])
     elif match is not None and waiting and recorded.failed is not None:
         matches.abort(tx, settings, [match.id], "game-refused", recorded.failed, now)
+    elif delivery.event == webhooks.STARTED and match is not None and match.status == rules.ABORTED:
+        # It was sent once more, or its answer came after it had been given up.
+        webhooks.call_off_again(tx, settings, delivery_id, reply, now)
     return recorded
 
 

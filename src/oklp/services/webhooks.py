@@ -27,7 +27,8 @@ TEST = "test"
 LEASE_MARGIN_MS = 5_000
 FIRST_BACKOFF_MS = 1_000
 LONGEST_BACKOFF_MS = 600_000
-ABORT_ATTEMPTS = 200
+# More attempts of a DELETE than its pauses leave room for: it is given up by the clock.
+SPARE_ATTEMPTS = 20
 # Answers to a DELETE that will not change: the game never built it.
 FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 409, 425, 429} | {501}
 
@@ -43,6 +44,7 @@ class Sending(NamedTuple):
     body: str
     attempt: int
     created_at: int
+    lease_until: int
     relayed: bool = False  # to whoever listens, in place of the URL
 
 
@@ -61,6 +63,11 @@ class Reply(NamedTuple):
     sent: bool
     request_headers: Mapping[str, str]
     url: str | None = None  # where a listener has forwarded it to, in place of the URL of the attempt
+
+    @property
+    def maybe_received(self) -> bool:
+        """Whether the game may have taken it: accepted, or no complete answer came (contract section A3)."""
+        return self.status == 200 or (self.sent and not self.complete)
 
 
 def lease_ms(settings: Settings) -> int:
@@ -111,7 +118,8 @@ def start_rows(
         lease_owner=owner,
         lease_until=now + lease_ms(settings),
     )
-    sending = Sending(delivery_id, match.game_id, STARTED, "PUT", url, body, 1, now, listened(game, now))
+    what = (delivery_id, match.game_id, STARTED, "PUT", url, body)
+    sending = Sending(*what, 1, now, row["lease_until"], listened(game, now))
     return row, sending
 
 
@@ -165,16 +173,46 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
             store.update(tx, delivery_id, state="failed", next_attempt_at=None, last_error="The match was aborted.")
         if delivery.maybe_received or delivery.state == "sending":
             url = urls.get(match.game_id) or delivery.url
-            row = _row(f"{delivery_id}-abort", match.game_id, match.id, ABORTED, url, delivery.body, now)
-            row.update(
-                next_attempt_at=after,
-                attempts_left=ABORT_ATTEMPTS,
-                give_up_at=after + settings.abort_retry_seconds * 1000,
-            )
-            aborts.append(row)
+            row = _row(_abort_of(delivery_id), match.game_id, match.id, ABORTED, url, delivery.body, now)
+            aborts.append(row | _until_heard(settings, after))
     store.insert(tx, aborts)
     if aborts:
         tx.notify("deliveries")
+
+
+def call_off_again(tx: Tx, settings: Settings, delivery_id: str, reply: Reply, now: int) -> None:
+    """For a start that may have reached its game when its match was aborted already.
+
+    Whatever the game was told before, the last that it hears is that there is no such match.
+    """
+    if not reply.maybe_received:
+        return
+    first = _abort_of(delivery_id)
+    aborts = (first, f"{first}-again")
+    locked = store.lock(tx, [delivery_id, *aborts])
+    start = locked[delivery_id]
+    for abort_id in aborts:
+        abort = locked.get(abort_id)
+        if abort is None:
+            row = _row(abort_id, start.game_id, start.match_id, ABORTED, start.url, start.body, now)
+            store.insert(tx, [row | _until_heard(settings, now)])
+        elif abort.state == "sending":
+            continue  # it may come before the start: another one follows it
+        elif abort.state != "waiting":
+            store.update(tx, abort_id, state="waiting", **_until_heard(settings, now))
+        tx.notify("deliveries")
+        return
+
+
+def _abort_of(delivery_id: str) -> str:
+    return f"{delivery_id}-abort"
+
+
+def _until_heard(settings: Settings, after: int) -> dict[str, Any]:
+    """Of a DELETE: when it is sent first, how often, and until when."""
+    attempts = settings.abort_retry_seconds * 1000 // LONGEST_BACKOFF_MS + SPARE_ATTEMPTS
+    until = after + settings.abort_retry_seconds * 1000
+    return {"next_attempt_at": after, "attempts_left": attempts, "give_up_at": until}
 
 
 # --- the worker's side -----------------------------------------------------------------------------------------------
@@ -184,6 +222,7 @@ def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[
     """Lease the deliveries that are due; each one's attempt is recorded before it is made."""
     rows = store.due(tx, now, limit)
     known = games.games_by_id(tx, [row.game_id for row in rows])
+    until = now + lease_ms(settings)
     sendings = []
     for row in rows:
         game = known[row.game_id]
@@ -200,16 +239,23 @@ def claim(tx: Tx, settings: Settings, owner: str, now: int, limit: int) -> list[
                 row.body,
                 attempt,
                 row.created_at,
+                until,
                 listened(game, now),
             )
         )
     left = {row.id: max(row.attempts_left - 1, 0) for row in rows}
-    until = now + lease_ms(settings)
     store.lease(
         tx, [(each.attempt, left[each.delivery_id], owner, until, each.url, each.delivery_id) for each in sendings]
     )
     store.insert_attempts(tx, [(each.delivery_id, each.attempt, now, each.url) for each in sendings])
     return sendings
+
+
+def renew(tx: Tx, settings: Settings, sending: Sending, owner: str, now: int) -> Sending | None:
+    """The attempt with the time that a whole exchange takes; None when it is lost already, and must not be made."""
+    until = now + lease_ms(settings)
+    held = store.renew(tx, sending.delivery_id, sending.attempt, owner, until)
+    return sending._replace(lease_until=until) if held else None
 
 
 class Recorded(NamedTuple):
@@ -241,13 +287,12 @@ def record(tx: Tx, delivery_id: str, attempt: int, owner: str, reply: Reply, now
     )
     if delivery.state != "sending" or delivery.attempts != attempt or delivery.lease_owner != owner:
         return Recorded(delivery.match_id)
-    received = reply.status == 200 or (reply.sent and not reply.complete)
     changes: dict[str, Any] = {
         "lease_owner": None,
         "lease_until": None,
         "last_status": reply.status,
         "last_error": reply.error,
-        "maybe_received": delivery.maybe_received or received,
+        "maybe_received": delivery.maybe_received or reply.maybe_received,
     }
     return _decide(tx, delivery, reply, changes, now)
 

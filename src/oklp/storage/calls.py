@@ -48,5 +48,7 @@ def since(tx: Tx, game_id: str, after: tuple[int, int], below: int, limit: int) 
     return tx.rows(statement.order_by(c.c.tx_number, c.c.id).limit(limit))
 
 
-def sweep(tx: Tx, before: int) -> None:
-    tx.execute(c.delete().where(c.c.at < before))
+def sweep(tx: Tx, before: int, most: int) -> bool:
+    """Of the `most` oldest those from before; True when all of them went, and there may be more."""
+    old = sa.select(c.c.id, c.c.at).order_by(c.c.id).limit(most).subquery()
+    return tx.execute(c.delete().where(c.c.id.in_(sa.select(old.c.id).where(old.c.at < before)))).rowcount >= most

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +14,13 @@ from oklp.storage.checkpoints import LOG_PAGES
 
 BUSY_TIMEOUT_MS = 30_000
 STATEMENT_TIMEOUT_MS = 30_000
+# With a PostgreSQL server that is not there any more, and says nothing: seconds.
+PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 
 
 def path_of(url: str) -> Path:
@@ -48,10 +56,7 @@ def connectable(url: str) -> sa.Engine:
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         connect_args={
-            "connect_timeout": 5,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
+            **PATIENCE,
             "application_name": "oklp",
             "options": (
                 f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=10000 -c timezone=UTC"

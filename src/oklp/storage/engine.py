@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from oklp.errors import Conflict, InvariantBroken, OklpError
 from oklp.storage import driver, migrations
 from oklp.storage.checkpoints import Checkpointer
-from oklp.storage.connecting import connectable, path_of
+from oklp.storage.connecting import PATIENCE, connectable, path_of
 from oklp.storage.lanes import Job, Lane, LaneObserver
 from oklp.storage.presence import TAKE_PART
 from oklp.storage.tx import Tx
@@ -336,7 +336,7 @@ class Database:
         while True:
             try:
                 await (self._watch_postgres(listening) if self.postgres else self._watch_sqlite(listening))
-            except (self.engine.dialect.loaded_dbapi.Error, OSError) as error:
+            except Exception as error:  # whatever it was: a node that is deaf goes on with keys that were retired
                 log.warning("listening to other nodes failed, trying again: %r", error)
             await asyncio.sleep(1)
 
@@ -344,7 +344,7 @@ class Database:
         import psycopg  # a server on SQLite has no use for it
 
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, **PATIENCE) as connection:
             await connection.execute(TAKE_PART.encode())
             await connection.execute(f"LISTEN {CHANNEL}")
             listening()

@@ -122,18 +122,30 @@ def delete_answers(tx: Tx, keys: Sequence[Key]) -> None:
 # --- housekeeping ----------------------------------------------------------------------------------------------------
 
 
-def sweep(tx: Tx, *, idempotency_before: int, events_before: int, now: int) -> None:
+def sweep(tx: Tx, *, idempotency_before: int, failures_before: int, now: int) -> None:
     """Drop what is only kept for a while. Nothing of this is money, a result or a log."""
     tx.execute(schema.idempotency.delete().where(schema.idempotency.c.created_at < idempotency_before))
-    # What has to be counted yet stays, however old it is.
-    f = schema_records.followers
-    read = sa.exists().where(sa.tuple_(e.c.tx_number, e.c.seq) <= sa.tuple_(f.c.tx_number, f.c.seq))
-    tx.execute(e.delete().where(e.c.at < events_before, read))
     tx.execute(schema.sessions.delete().where(schema.sessions.c.expires_at < now))
     tx.execute(schema.match_tokens.delete().where(schema.match_tokens.c.expires_at < now))
-    tx.execute(schema.login_failures.delete().where(schema.login_failures.c.at < now - 24 * 3_600_000))
-    o = schema.operations
-    newest_number = sa.select(sa.func.max(o.c.number)).scalar_subquery()
-    tx.execute(o.delete().where(o.c.at < now - 3_600_000, o.c.number < newest_number))
+    tx.execute(schema.login_failures.delete().where(schema.login_failures.c.at < failures_before))
     k = schema.signing_keys
     tx.execute(k.delete().where(k.c.expires_at < now))
+
+
+def sweep_events(tx: Tx, before: int, most: int) -> bool:
+    """Of the `most` oldest those from before; True when all of them went, and there may be more."""
+    old = sa.select(e.c.seq, e.c.tx_number, e.c.at).order_by(e.c.tx_number, e.c.seq).limit(most).subquery()
+    # What has to be counted yet stays, however old it is.
+    f = schema_records.followers
+    read = sa.exists().where(sa.tuple_(old.c.tx_number, old.c.seq) <= sa.tuple_(f.c.tx_number, f.c.seq))
+    gone = sa.select(old.c.seq).where(old.c.at < before, read)
+    return tx.execute(e.delete().where(e.c.seq.in_(gone))).rowcount >= most
+
+
+def sweep_operations(tx: Tx, before: int, most: int) -> bool:
+    """As `sweep_events`. The newest stays: numbers go on from it."""
+    o = schema.operations
+    old = sa.select(o.c.number, o.c.at).order_by(o.c.number).limit(most).subquery()
+    newest_number = sa.select(sa.func.max(o.c.number)).scalar_subquery()
+    gone = sa.select(old.c.number).where(old.c.at < before, old.c.number < newest_number)
+    return tx.execute(o.delete().where(o.c.number.in_(gone))).rowcount >= most

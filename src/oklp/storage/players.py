@@ -77,6 +77,13 @@ def by_ids(tx: Tx, user_ids: Iterable[str]) -> dict[str, Row]:
     return {row.id: row for row in rows}
 
 
+def share(tx: Tx, user_id: str) -> Row | None:
+    """The player, locked against a change of his state, but not against others who share him."""
+    p = schema.players
+    wanted = sa.select(p.c.id, p.c.username, p.c.status, p.c.verified).where(p.c.id == user_id)
+    return tx.row(wanted.with_for_update(read=True))
+
+
 def search(tx: Tx, username_key: str, limit: int) -> Sequence[Row]:
     p = schema.players
     escaped = username_key.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -39,17 +39,18 @@ def move(tx: Tx, to: tuple[int, int]) -> None:
 
 
 class Kept(NamedTuple):
-    """What a match was to a player; `won` in minor units."""
+    """What a match was to a player; `paid` and `won` in minor units. Whose fee went back has paid nothing."""
 
     verdict: str
+    paid: int
     won: int
 
 
 def of_matches(tx: Tx, match_ids: Iterable[str]) -> dict[tuple[str, str], Kept]:
     """Kept results by (match_id, user_id)."""
-    sql = "SELECT match_id, user_id, verdict, won FROM player_results WHERE match_id {in}"
+    sql = "SELECT match_id, user_id, verdict, paid, won FROM player_results WHERE match_id {in}"
     rows = sets.select_in(tx, sql, sorted(set(match_ids)))
-    return {(row.match_id, row.user_id): Kept(row.verdict, row.won) for row in rows}
+    return {(row.match_id, row.user_id): Kept(row.verdict, row.paid, row.won) for row in rows}
 
 
 def insert_results(tx: Tx, rows: list[tuple[Any, ...]]) -> None:

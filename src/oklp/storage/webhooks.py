@@ -93,6 +93,12 @@ def lease(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
     )
 
 
+def renew(tx: Tx, delivery_id: str, attempt: int, owner: str, until: int) -> bool:
+    """False when the attempt is not its owner's any more."""
+    held = (d.c.id == delivery_id, d.c.state == "sending", d.c.attempts == attempt, d.c.lease_owner == owner)
+    return tx.execute(d.update().where(*held).values(lease_until=until)).rowcount == 1
+
+
 def update(tx: Tx, delivery_id: str, **values: Any) -> None:
     tx.execute(d.update().where(d.c.id == delivery_id).values(**values))
 

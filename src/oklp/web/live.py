@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from starlette.responses import StreamingResponse
 
-from oklp.errors import OklpError, Unauthenticated, Unavailable
+from oklp.errors import Unauthenticated, Unavailable
 from oklp.services import auth, live
 from oklp.services.auth import SessionQuestion
 from oklp.services.live import Event, Position
@@ -74,8 +74,8 @@ class Hub:
         while True:
             try:
                 return await self._db.read(live.here)
-            except OklpError as refusal:
-                log.warning("the event log cannot be read: %s", refusal.detail)
+            except Exception as error:  # this is the one that follows: it must not end
+                log.warning("the event log cannot be read: %r", error)
                 await asyncio.sleep(1)
 
     async def _sleep(self, seconds: float) -> None:
@@ -96,8 +96,8 @@ class Hub:
                 position = heard.position
                 if len(heard.audiences) < live.PAGE:
                     return position
-        except OklpError as refusal:
-            log.warning("the event log cannot be read: %s", refusal.detail)
+        except Exception as error:
+            log.warning("the event log cannot be read: %r", error)
             return position
 
 
