@@ -484,6 +484,17 @@ def test_a_game_that_is_told_to_start_what_was_called_off_is_told_of_its_end_aft
     assert [each.method for each in world.claim()] == ["DELETE"], "until it is heard"
 
 
+def test_a_resend_that_was_lost_is_called_off_too(world: World) -> None:
+    match = world.paid(world.game(), world.players(2, 500))
+    start = world.start_of(match.match_id).id
+    world.reply(start, CONNECTION_REFUSED)
+    world.resend(start)
+    world.claim()
+    world.now += LEASE
+    world.lapse()
+    assert [each.method for each in world.claim()] == ["DELETE"]
+
+
 def test_a_start_that_is_taken_after_it_was_given_up_is_called_off_after_that(world: World) -> None:
     """Its DELETE may be on the wire at that moment, and overtake it."""
     match = world.paid(world.game(), world.players(2, 500))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from oklp import contract
 from oklp.domain import matches as rules
 from oklp.errors import WrongState
-from oklp.services import matches, operators, views
+from oklp.services import matches, operators, views, webhooks
 from oklp.services.staff import Operator
 from oklp.storage import events
 from oklp.storage import games as game_store
@@ -111,7 +111,7 @@ def find(tx: Tx, text: str) -> list[Found]:
         player = player_store.person(tx, "player", uuid[0])
         if player is not None:
             found.append(Found("player", player.id, player.username))
-        known = (outbox.get(tx, delivery_id) for delivery_id in (uuid[0], f"{uuid[0]}-abort"))
+        known = (outbox.get(tx, delivery_id) for delivery_id in (uuid[0], *webhooks.aborts_of(uuid[0])))
         found += [Found("delivery", row.id, row.id) for row in known if row is not None]
     if re.fullmatch(r"(house|clearing|studio|player|escrow|held):\S{1,120}", key):
         found.append(Found("account", key, key))

@@ -252,10 +252,16 @@ def record(tx: Tx, settings: Settings, delivery_id: str, attempt: int, owner: st
         events.insert(tx, [("match", match.id, None, now)])
     elif match is not None and waiting and recorded.failed is not None:
         matches.abort(tx, settings, [match.id], "game-refused", recorded.failed, now)
-    elif delivery.event == webhooks.STARTED and match is not None and match.status == rules.ABORTED:
-        # It was sent once more, or its answer came after it had been given up.
-        webhooks.call_off_again(tx, settings, delivery_id, reply, now)
+    elif match is not None and _came_too_late(match, delivery.event, reply):
+        webhooks.call_off_again(tx, settings, delivery_id, now)
     return recorded
+
+
+def _came_too_late(match: Row, event: str, reply: Reply) -> bool:
+    """Whether a game may believe that a match which was called off begins: by a start that was sent once more, or taken
+    after it had been given up.
+    """
+    return event == webhooks.STARTED and match.status == rules.ABORTED and reply.maybe_received
 
 
 def lapse(tx: Tx, settings: Settings, now: int, owner: str | None, limit: int) -> int:
@@ -268,4 +274,6 @@ def lapse(tx: Tx, settings: Settings, now: int, owner: str | None, limit: int) -
         match = locked.get(each.match_id) if each.match_id is not None else None
         if match is not None and match.status == rules.STARTING and each.failed is not None:
             matches.abort(tx, settings, [match.id], "start-interrupted", each.failed, now)
+        elif match is not None and match.status == rules.ABORTED:
+            webhooks.call_off_again(tx, settings, each.delivery_id, now)
     return len(outcomes)

@@ -173,22 +173,19 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
             store.update(tx, delivery_id, state="failed", next_attempt_at=None, last_error="The match was aborted.")
         if delivery.maybe_received or delivery.state == "sending":
             url = urls.get(match.game_id) or delivery.url
-            row = _row(_abort_of(delivery_id), match.game_id, match.id, ABORTED, url, delivery.body, now)
+            row = _row(aborts_of(delivery_id)[0], match.game_id, match.id, ABORTED, url, delivery.body, now)
             aborts.append(row | _until_heard(settings, after))
     store.insert(tx, aborts)
     if aborts:
         tx.notify("deliveries")
 
 
-def call_off_again(tx: Tx, settings: Settings, delivery_id: str, reply: Reply, now: int) -> None:
+def call_off_again(tx: Tx, settings: Settings, delivery_id: str, now: int) -> None:
     """For a start that may have reached its game when its match was aborted already.
 
     Whatever the game was told before, the last that it hears is that there is no such match.
     """
-    if not reply.maybe_received:
-        return
-    first = _abort_of(delivery_id)
-    aborts = (first, f"{first}-again")
+    aborts = aborts_of(delivery_id)
     locked = store.lock(tx, [delivery_id, *aborts])
     start = locked[delivery_id]
     for abort_id in aborts:
@@ -204,8 +201,9 @@ def call_off_again(tx: Tx, settings: Settings, delivery_id: str, reply: Reply, n
         return
 
 
-def _abort_of(delivery_id: str) -> str:
-    return f"{delivery_id}-abort"
+def aborts_of(delivery_id: str) -> tuple[str, str]:
+    """The ids of the DELETEs that a start may be followed by: the first, and one for when that may have been early."""
+    return f"{delivery_id}-abort", f"{delivery_id}-abort-again"
 
 
 def _until_heard(settings: Settings, after: int) -> dict[str, Any]:
@@ -264,6 +262,7 @@ class Recorded(NamedTuple):
     match_id: str | None
     started: bool = False
     failed: str | None = None
+    delivery_id: str = ""
 
 
 def record(tx: Tx, delivery_id: str, attempt: int, owner: str, reply: Reply, now: int) -> Recorded:
@@ -353,7 +352,7 @@ def lapse(tx: Tx, delivery_ids: Sequence[str], now: int, owner: str | None) -> l
             store.update(tx, row.id, state="failed", next_attempt_at=None, **changes)
             _release_abort(tx, row, now)
             if row.event == STARTED:
-                outcomes.append(Recorded(row.match_id, failed=error))
+                outcomes.append(Recorded(row.match_id, failed=error, delivery_id=row.id))
     return outcomes
 
 
