@@ -329,7 +329,7 @@ class Model:
         if match.delete_at is not None:
             match.delete_at = min(match.delete_at, now)
         if heard:
-            self._call_off_again(match, now)
+            self.call_off_again(match, now)
         next_at = now + match.game.backoff_ms * 2 ** (start.attempts - 1)
         if accepted:
             start.state = "delivered"
@@ -365,14 +365,14 @@ class Model:
             start.state, start.heard = "failed", True
             if match.delete_at is not None:
                 match.delete_at = min(match.delete_at, now)
-            self._call_off_again(match, now)
+            self.call_off_again(match, now)
             if match.status == "starting":
                 self.abort(match, "start-interrupted", now)
 
     @staticmethod
-    def _call_off_again(match: Match, now: int) -> None:
-        """The DELETE went while the start was on the wire, and the game may have heard of the match after it."""
-        if match.status == "aborted" and match.deleted:
+    def call_off_again(match: Match, now: int) -> None:
+        """The game may have heard of a match that is off, after the DELETE or without one."""
+        if match.status == "aborted" and (match.deleted or match.delete_at is None):
             match.deleted, match.delete_at = False, now
 
     # --- ending ---

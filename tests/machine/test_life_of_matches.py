@@ -222,14 +222,15 @@ class Playing(Life):
     @rule(which=st.integers(0, 3), attempt=st.integers(0, 2), mine=st.booleans())
     def answer_that_counts_no_more(self, which: int, attempt: int, mine: bool) -> None:
         """Of an attempt that is over, or of a sender that has lost its lease."""
-        started = [match.start for match in self.model.matches if match.start is not None]
+        started = [(match, match.start) for match in self.model.matches if match.start is not None]
         # Those that are on the wire first: there it would do harm.
-        start = sorted(started, key=lambda each: each.state != "sending")[which % len(started)]
+        match, start = sorted(started, key=lambda each: each[1].state != "sending")[which % len(started)]
         if mine and start.state == "sending":
             if start.attempts == 1:
                 return
             attempt = min(attempt, start.attempts - 2)
         self.world.reply(start.delivery_id, OK, attempt + 1, owner=None if mine else "another node")
+        self.model.call_off_again(match, self.world.now)
 
     @rule(done=st.sampled_from([answered(200), answered(404)]))
     def look(self, done: Reply) -> None:
