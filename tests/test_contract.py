@@ -60,7 +60,9 @@ def test_no_field_that_is_kept_takes_control_characters(model: Any, name: str) -
         return
     field = model.model_fields[name]
     one: Any = create_model("One", value=(field.rebuild_annotation(), ...))
-    for hostile in ("\0" * 12, "https://a.example/\nx", "ab\x9fc@b.example", "a\x00bcdefgh"):
+    hostiles = ["\0" * 12, "https://a.example/\x0bx", "ab\x9fc@b.example", "a\x00bcdefgh"]
+    # Whoever gives a reason may do it in several lines.
+    for hostile in hostiles if name == "reason" else [*hostiles, "https://a.example/\nx", "a\tbcdefgh"]:
         for value in (hostile, [hostile]):
             with pytest.raises(ValidationError):
                 one.model_validate({"value": value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -11,7 +12,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, compile_path
 
 from oklp import contract
-from oklp.errors import Forbidden, OklpError, SecondFactorRequired, TooManyRequests, Unauthenticated
+from oklp.errors import (
+    Forbidden,
+    NotFound,
+    OklpError,
+    SecondFactorRequired,
+    TooManyRequests,
+    Unauthenticated,
+)
 from oklp.web import second_step
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
@@ -23,6 +31,7 @@ CARRIED = "_carried"
 METHODS = ("totp", "passkey", "recovery-code")
 SECRET = ("code", "recovery_code", "credential", "pending_token", "secret")
 MAX_CARRIED_CHARS = 20_000
+NOT_YOURS = "This form is not from a page of yours. Load the page again, and send it again."
 
 
 class Resumed(NamedTuple):
@@ -72,10 +81,13 @@ async def again(visit: Visit) -> Response:
     """
     known = _known(visit.at)
     if known is None:
-        raise Forbidden("This form is not from a page of yours. Load the page again, and send it again.")
+        raise Forbidden(NOT_YOURS)
     said = visit._("You have logged in again since this page was loaded. Look through it, and send it once more.")
     fields = without_secrets(visit.fields)
-    return await known[0].show(visit, Form(fields, {}, said, visit.at), 403)
+    try:
+        return await known[0].show(visit, Form(fields, {}, said, visit.at), 403)
+    except NotFound:
+        raise Forbidden(NOT_YOURS) from None
 
 
 def _known(path: str) -> tuple[Resumed, dict[str, str]] | None:
@@ -137,7 +149,10 @@ async def enter(visit: Visit, session: contract.Session) -> Response:
     after, carried = local_path(visit.fields.get("next")) or "", visit.fields.get(CARRIED, "")
     await visit.begin_session(session.token, session.expires_in)
     resumed = _resumed(visit, carried)
-    return await resumed if resumed is not None else go(visit, after or visit.realm.home)
+    if resumed is not None:
+        with contextlib.suppress(Forbidden):  # by now he may be somebody else, or may do less
+            return await resumed
+    return go(visit, after or visit.realm.home)
 
 
 async def _again(visit: Visit, error: str, status: int) -> Response:
