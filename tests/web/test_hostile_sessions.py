@@ -64,7 +64,8 @@ def test_a_member_of_another_role_logs_in_again_and_is_what_he_is_now(served: Se
     late = developer.post(settings, data={**open_page, "name": "Mine now"})
     assert (late.status_code, 'action="/studio/log-in"' in late.text) == (401, True)
     entered = {**hidden(late.text), "username": them["username"], "password": PASSWORD}
-    assert developer.post("/studio/log-in", data=entered).status_code == 303
+    inside = developer.post("/studio/log-in", data=entered)
+    assert (inside.status_code, "Mine now" in inside.text) == (403, False), "the form is for developers"
     assert developer.get(f"/studio/games/{game_id}").status_code == 200
     assert developer.get(settings).status_code == 403
     assert developer.post(settings, data=hidden(developer.get("/studio/you").text)).status_code == 403

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -149,10 +148,7 @@ async def enter(visit: Visit, session: contract.Session) -> Response:
     after, carried = local_path(visit.fields.get("next")) or "", visit.fields.get(CARRIED, "")
     await visit.begin_session(session.token, session.expires_in)
     resumed = _resumed(visit, carried)
-    if resumed is not None:
-        with contextlib.suppress(Forbidden):  # by now he may be somebody else, or may do less
-            return await resumed
-    return go(visit, after or visit.realm.home)
+    return await resumed if resumed is not None else go(visit, after or visit.realm.home)
 
 
 async def _again(visit: Visit, error: str, status: int) -> Response:
