@@ -55,7 +55,10 @@ class Checkpointer:
                 while self._committed.wait() and not self._closing.is_set():
                     self._committed.clear()
                     # Passive: nobody waits for it, and what a reader still needs is left for the next time.
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    try:
+                        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    except sqlite3.OperationalError as error:  # so is what another process has locked
+                        log.info("a checkpoint is left for the next time: %r", error)
                     self._closing.wait(PAUSE_SECONDS)
         except sqlite3.Error as error:
             # Commits then do it themselves, as they would without this thread.
@@ -64,9 +67,10 @@ class Checkpointer:
 
 def lengthen_log(connection: sqlite3.Connection) -> None:
     """Have SQLite write so much that does not fit into its cache that the log is as long as it will be; undo it."""
-    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    (cache,) = connection.execute("PRAGMA cache_size").fetchone()
+    cache = None
     try:
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        (cache,) = connection.execute("PRAGMA cache_size").fetchone()
         connection.execute("PRAGMA cache_size=10")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE filler (bytes BLOB)")
@@ -76,4 +80,5 @@ def lengthen_log(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        connection.execute(f"PRAGMA cache_size={cache}")
+        if cache is not None:
+            connection.execute(f"PRAGMA cache_size={cache}")
