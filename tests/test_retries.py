@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oklp import app, retries
-from oklp.errors import NotFound, Overloaded, Unavailable
+from oklp.errors import InvariantBroken, NotFound, Overloaded, Unavailable
 from oklp.exchange import Exchange, Outgoing
 from oklp.mailer import Mail
 from oklp.postman import Postman
@@ -71,10 +71,11 @@ def test_what_is_refused_for_a_while_is_tried_again() -> None:
 
 
 def test_what_is_refused_for_good_and_what_takes_too_long_is_not() -> None:
-    work, left = refusing(NotFound("There is none."), AWAY)
-    with pytest.raises(NotFound):
-        asyncio.run(while_away(work, 10))
-    assert left == [AWAY]
+    for refusal in (NotFound("There is none."), InvariantBroken("It does not add up.")):
+        work, left = refusing(refusal, AWAY)
+        with pytest.raises(type(refusal)):
+            asyncio.run(while_away(work, 10))
+        assert left == [AWAY]
     work, left = refusing(AWAY, AWAY)
     with pytest.raises(Unavailable):
         asyncio.run(while_away(work, -1))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from oklp.errors import OklpError
+from oklp.errors import TooManyRequests, Unavailable
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ PAUSES_SECONDS = (0.1, 0.5, 2.0)  # and the last of them from then on
 
 
 async def while_away(work: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """What `work` gives; where it is refused for a while only (5xx, 429) it is tried again, for so many seconds.
+    """What `work` gives; where it is refused for a while only (429, 503) it is tried again, for so many seconds.
 
     It is tried once at the least. Raises what it was last refused with.
     """
@@ -23,9 +23,9 @@ async def while_away(work: Callable[[], Awaitable[T]], seconds: float) -> T:
     while True:
         try:
             return await work()
-        except OklpError as refusal:
+        except (TooManyRequests, Unavailable):
             pause = PAUSES_SECONDS[min(tries, len(PAUSES_SECONDS) - 1)]
-            if (refusal.status < 500 and refusal.status != 429) or now() + pause > until:
+            if now() + pause > until:
                 raise
         tries += 1
         await asyncio.sleep(pause)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -49,3 +50,25 @@ def test_while_another_process_writes_the_log_stays_as_it_is(path: Path) -> None
         checkpoints.lengthen_log(connection)
         assert not connection.in_transaction
         assert log.stat().st_size == length
+
+
+def test_a_database_that_is_locked_for_a_moment_is_copied_with_the_next_commit(tmp_path: Path) -> None:
+    path = tmp_path / "b.db"
+    checkpointer = checkpoints.Checkpointer(path)
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as owner:
+        owner.execute("PRAGMA locking_mode=EXCLUSIVE")
+        owner.execute("PRAGMA journal_mode=WAL")
+        owner.execute("CREATE TABLE t (x)")
+        checkpointer.start()
+        checkpointer.commit_happened()
+        checkpointer._thread.join(0.2)
+        assert checkpointer._thread.is_alive(), "locked out, and waiting"
+    with closing(_open(path)) as connection:
+        length = path.stat().st_size
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        until = monotonic() + 20
+        while path.stat().st_size == length and monotonic() < until:
+            checkpointer.commit_happened()
+            sleep(0.01)
+        assert path.stat().st_size > length
+        checkpointer.close()
