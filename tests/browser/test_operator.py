@@ -69,6 +69,7 @@ def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
         asked = page.get_by_role("dialog")  # open again, with what was typed
         expect(asked.get_by_text("There are characters in it that cannot be read.")).to_be_visible()
         expect(asked.get_by_label("Reason")).to_have_value(HOSTILE + "\x07")
+        expect(asked.get_by_label("Reason")).to_be_focused()
         asked.get_by_label("Reason").fill(f"{HOSTILE}\nand more")
         asked.get_by_role("button", name="Call off and refund").click()
         expect(page.get_by_text("every fee is back")).to_be_visible()
@@ -116,8 +117,12 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
         page = first.page
         log_in(page, platform.url)
         page.goto(f"{platform.url}/operator/matches/{match_id}")
-        act(page, "Settle", "Settle and pay out", HOSTILE)
+        act(page, "Settle", "Settle and pay out", "\x07")
+        expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()  # what is wrong, not what is first
+        page.get_by_role("dialog").get_by_label("Reason").fill(HOSTILE)
+        page.get_by_role("dialog").get_by_role("button", name="Settle and pay out").click()
         page.wait_for_url("**/operator/approvals")
+        first.faults = [fault for fault in first.faults if "422" not in fault]
         expect(page.get_by_text("This takes two operators.")).to_be_visible()
         expect(page.get_by_text("You proposed this. Another operator decides.")).to_be_visible()
         expect(page.get_by_text("Approve", exact=True)).to_have_count(0)

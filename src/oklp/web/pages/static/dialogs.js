@@ -32,4 +32,7 @@ document.addEventListener("click", (event) => {
 
 // What came open, with something in it that was refused.
 const refused = document.querySelector("details.dialog[open] > [data-dialog]");
-if (refused) show(refused);
+if (refused) {
+  show(refused);
+  refused.parentElement.dialog.querySelector("[aria-invalid]")?.focus();
+}
