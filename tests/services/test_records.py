@@ -270,8 +270,9 @@ def test_the_log_is_swept_in_pieces_from_its_beginning(world: World, monkeypatch
         before, pieces = left, pieces + 1
     assert pieces >= 3
     assert world.count("events") == kept
-    monkeypatch.setattr(housekeeping, "AT_ONCE", 1_000)
-    world.run(housekeeping.sweep, world.settings, world.now)
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 1_000)  # each look at the horizon was an operation: there may be many
+    while world.run(housekeeping.sweep, world.settings, world.now):
+        pass
     assert world.count("operations", "at < :since", since=since) == 0
 
 
