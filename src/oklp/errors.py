@@ -11,11 +11,15 @@
     │   └── SecondFactorRequired 401  second-factor-required  the password is right, and not enough
     ├── Forbidden             403  forbidden             known, and not allowed
     │   ├── RoleMissing       403  role-missing          an operator whose role may not do this
-    │   └── SecondFactorMissing 403  second-factor-missing  an operator who has none yet
+    │   ├── SecondFactorMissing 403  second-factor-missing  an operator who has none yet
+    │   ├── AccountSuspended  403  account-suspended     a player who may begin nothing
+    │   └── NotVerified       403  not-verified          a player who may play free matches alone
     ├── NotFound              404  not-found             or not the caller's to know of
     ├── MethodNotAllowed      405  method-not-allowed
     ├── Conflict              409  conflict              the state does not allow it
     │   ├── WrongState        409  wrong-state           a match or review in another state
+    │   │   ├── GameSuspended 409  game-suspended        no match of it is made or begun
+    │   │   └── PaymentsSuspended 409  payments-suspended  those of a suspended player
     │   ├── MatchFull         409  match-full            no free seat
     │   ├── InsufficientFunds 409  insufficient-funds
     │   ├── NameTaken         409  name-taken            username or slug is in use
@@ -144,6 +148,14 @@ class SecondFactorMissing(Forbidden):
     code, title = "second-factor-missing", "A second factor has to be set up first"
 
 
+class AccountSuspended(Forbidden):
+    code, title = "account-suspended", "The account is suspended"
+
+
+class NotVerified(Forbidden):
+    code, title = "not-verified", "The player is not verified"
+
+
 class NotFound(OklpError):
     code, status, title = "not-found", 404, "Not found"
 
@@ -160,6 +172,16 @@ class Conflict(OklpError):
 
 class WrongState(Conflict):
     code, title = "wrong-state", "Not possible in this state"
+
+
+class GameSuspended(WrongState):
+    code, title = "game-suspended", "The game is suspended"
+
+
+class PaymentsSuspended(WrongState):
+    """Of a suspended player: they wait for an operator."""
+
+    code, title = "payments-suspended", "Payments wait for an operator"
 
 
 class MatchFull(Conflict):

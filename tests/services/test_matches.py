@@ -7,19 +7,24 @@ import sqlalchemy as sa
 
 from oklp import contract
 from oklp.errors import (
+    AccountSuspended,
     Conflict,
     Forbidden,
+    GameSuspended,
     InsufficientFunds,
     InvalidRequest,
     LimitReached,
     MatchFull,
     NotFound,
+    NotVerified,
+    PaymentsSuspended,
     WrongState,
 )
 from oklp.services import launch, ledger, matches, players, statement
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
+from oklp.storage import players as player_store
 from tests.services.world import DAY, HOUR, OK, SECOND, XTS, World, refused, sync_result
 
 
@@ -91,7 +96,7 @@ def test_only_games_that_are_approved_can_be_played(world: World) -> None:
     with refused(InvalidRequest, "game_id"):
         world.create(ann, "no-such-game")
     world.suspend_game(game)
-    with refused(WrongState):
+    with refused(GameSuspended):
         world.create(ann, game)
     for vetting in ("draft", "in-review"):
         world.run(lambda tx, to=vetting: tx.driver(f"UPDATE games SET vetting = '{to}'"))
@@ -103,10 +108,26 @@ def test_a_suspended_player_makes_and_joins_no_matches(world: World) -> None:
     ann, bob = world.players(2)
     match = world.create(ann, world.game())
     world.suspend(bob)
-    with refused(Forbidden):
+    with refused(AccountSuspended):
         world.create(bob, match.game_id)
-    with refused(Forbidden):
+    with refused(AccountSuspended):
         world.join(bob, match.match_id)
+
+
+def test_matches_for_money_are_for_verified_players(world: World) -> None:
+    """The sandbox asks for that nowhere; what is free is for all."""
+    ann, bob = world.players(2, 500)
+    game = world.game()
+    match = world.create(ann, game).match_id
+    world.run(player_store.update_player, bob.user_id, verified=False)
+    production = world.on(world.db)
+    production.settings = world.settings.model_copy(update={"sandbox": False})
+    with refused(NotVerified):
+        production.create(bob, game)
+    with refused(NotVerified):
+        production.join(bob, match)
+    assert production.create(bob, game, 0).status == "pending"
+    assert states(world.join(bob, match))[bob.username] == "joined"
 
 
 # --- inviting --------------------------------------------------------------------------------------------------------
@@ -602,7 +623,7 @@ def test_a_suspended_players_payments_wait(world: World) -> None:
     ann = world.player(100)
     world.suspend(ann)
     for attempt in (world.deposit, world.withdraw):
-        with refused(WrongState):
+        with refused(PaymentsSuspended):
             attempt(ann, 5)
     world.reinstate(ann)
     assert world.withdraw(ann, 100).balance == 0

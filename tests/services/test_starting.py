@@ -7,13 +7,7 @@ import json
 import pytest
 
 from oklp import contract
-from oklp.errors import (
-    Forbidden,
-    InsufficientFunds,
-    NotFound,
-    OklpError,
-    WrongState,
-)
+from oklp.errors import AccountSuspended, GameSuspended, InsufficientFunds, NotFound, OklpError, WrongState
 from oklp.services import webhooks
 from oklp.services.idempotency import Answer
 from oklp.services.webhooks import Reply
@@ -122,11 +116,11 @@ def test_suspended_players_and_games_start_nothing(world: World) -> None:
     ann, bob, cem = world.players(3, 500)
     match = world.filled(world.game(), [ann, bob], invite=[cem])
     world.suspend(cem)
-    with refused(Forbidden):
+    with refused(AccountSuspended):
         world.confirm(cem, match.match_id)
     # A match can be pending in a suspended game: made a moment before it was.
     world.run(lambda tx: tx.driver("UPDATE games SET vetting = 'suspended'"))
-    with refused(WrongState):
+    with refused(GameSuspended):
         world.confirm(ann, match.match_id)
     assert world.available(ann, bob) == [500, 500]
 

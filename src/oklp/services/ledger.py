@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from oklp import contract
 from oklp.domain import ledger as books
 from oklp.domain.ledger import PostingSet
-from oklp.errors import Conflict, InsufficientFunds, InvariantBroken, LimitReached, NotFound, WrongState, invalid
+from oklp.errors import (
+    Conflict,
+    InsufficientFunds,
+    InvariantBroken,
+    LimitReached,
+    NotFound,
+    PaymentsSuspended,
+    invalid,
+)
 from oklp.services import views
 from oklp.settings import Settings
 from oklp.storage import events as event_store
@@ -178,7 +186,7 @@ def _player_may_pay(tx: Tx, user_id: str) -> None:
     if player is None:
         raise InvariantBroken(f"player {user_id} has a session and no row")
     if player.status != "active":
-        raise WrongState("Payments of a suspended player wait for an operator.")
+        raise PaymentsSuspended("Payments of a suspended player wait for an operator.")
 
 
 def _paid(

@@ -15,7 +15,17 @@ from oklp import contract
 from oklp.domain import ledger as books
 from oklp.domain import matches as rules
 from oklp.domain.matches import Lobby
-from oklp.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, WrongState, invalid
+from oklp.errors import (
+    AccountSuspended,
+    Conflict,
+    FieldError,
+    Forbidden,
+    GameSuspended,
+    InvalidRequest,
+    NotFound,
+    NotVerified,
+    invalid,
+)
 from oklp.services import ledger, views, webhooks
 from oklp.settings import Settings
 from oklp.storage import events, games, players
@@ -61,7 +71,7 @@ def create(
     if game is None or game.vetting in ("draft", "in-review"):
         raise invalid("game_id", "is not a game that can be played")
     if game.vetting == "suspended":
-        raise WrongState("This game is suspended; no new matches can be made.")
+        raise GameSuspended("This game is suspended; no new matches can be made.")
     game_settings = contract.GameSettings.model_validate_json(game.settings)
     _check_offer(settings, game_settings, request)
     _may_play(settings, player, request.entry_fee.amount)
@@ -138,13 +148,13 @@ def _active_player(tx: Tx, user_id: str) -> Row:
     # Shared, until the seat is there to be found by whoever suspends the player.
     player = players.share(tx, user_id)
     if player is None or player.status != "active":
-        raise Forbidden("Your account is suspended.")
+        raise AccountSuspended("Your account is suspended.")
     return player
 
 
 def _may_play(settings: Settings, player: Row, entry_fee: int) -> None:
     if entry_fee and not player.verified and not settings.sandbox:
-        raise Forbidden("Matches with an entry fee are for verified players.")
+        raise NotVerified("Matches with an entry fee are for verified players.")
 
 
 def _invite(

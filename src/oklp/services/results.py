@@ -340,11 +340,13 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
         raise NotFound("There is no such match.")
     rules.permit(match.status, "settle")
     given = [(each.id, each.score) for each in request.participants]
+    known = {**(match.scores or {}), **dict(given)}
     named = {user for user, _ in given}
-    scores = given + [(user, (match.scores or {}).get(user, 0)) for user in match.seats if user not in named]
+    everybody = given + [(user, known.get(user, 0)) for user in match.seats if user not in named]
     teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
-    ranking = rank_reported(match.roster, scores, teams)
-    text = json.dumps({"settled": [list(team) for team in teams], "scores": dict(scores)})
+    # Whose score nobody has given has none, and not the worst that there is.
+    ranking = rank_reported(match.roster, everybody, teams)._replace(scores=known)
+    text = json.dumps({"settled": [list(team) for team in teams], "scores": known})
     digest = hashlib.sha256(text.encode()).hexdigest()
     batch.results.append((match_id, WHOLE_MATCH, 1, None, text, digest, now))
     _end(batch, match, ranking, digest)

@@ -12,7 +12,7 @@ from oklp.domain import ledger as books
 from oklp.domain import matches as rules
 from oklp.domain.ledger import PostingSet
 from oklp.domain.matches import Lobby
-from oklp.errors import Forbidden, InsufficientFunds, InvariantBroken, NotFound, OklpError, WrongState
+from oklp.errors import AccountSuspended, GameSuspended, InsufficientFunds, InvariantBroken, NotFound, OklpError
 from oklp.services import idempotency, ledger, matches, views, webhooks
 from oklp.services.idempotency import Answer, Claim
 from oklp.services.webhooks import Recorded, Reply
@@ -68,7 +68,7 @@ class _Batch:
 def confirm(tx: Tx, jobs: Sequence[Confirm]) -> list[Answer | OklpError]:
     """Confirm and pay into escrow; the last confirmation of a match starts it. Set-based: jobs are decided in order.
 
-    Refusals: NotFound, WrongState (not joined, not pending), InsufficientFunds, Forbidden (suspended).
+    Refusals: NotFound, WrongState (not joined, not pending), InsufficientFunds, AccountSuspended, GameSuspended.
     Confirming twice pays once and answers the same.
     """
     batch = _load(tx, jobs)
@@ -125,7 +125,7 @@ def _decide(batch: _Batch, job: Confirm) -> contract.Match:
         raise NotFound(matches.NOT_FOUND)
     player = batch.players.get(job.user_id)
     if player is None or player.status != "active":
-        raise Forbidden("Your account is suspended.")
+        raise AccountSuspended("Your account is suspended.")
     row, lobby = match.row, match.lobby
     own = lobby.active_seat(job.user_id)
     again = own is not None and own.state == rules.CONFIRMED
@@ -133,7 +133,7 @@ def _decide(batch: _Batch, job: Confirm) -> contract.Match:
         rules.permit(match.status, "confirm")
     if not again:
         if batch.games[row.game_id].vetting != "approved":
-            raise WrongState("This game is not open for matches.")
+            raise GameSuspended("This game is suspended; its matches cannot begin.")
         _pay(batch, job, match)
         batch.told.append(("match", row.id, None, job.now))
         if row.entry_fee:
