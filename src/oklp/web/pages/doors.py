@@ -48,9 +48,10 @@ RESUMED: dict[str, Resumed] = {}
 
 
 async def before(visit: Visit) -> Response:
-    """Instead of a page that is for players: the log-in, with status 401 for a form that was sent."""
+    """Instead of a page that is for players: the log-in, with status 401 for a form that was sent, and for a script."""
     if visit.request.method == "GET":
-        return await _log_in_page(visit, Form(), next_path=visit.path, why="expired" if visit.expired else "")
+        status, why = (401 if visit.refreshes else 200), ("expired" if visit.expired else "")
+        return await _log_in_page(visit, Form(), status, next_path=visit.path, why=why)
     path = visit.at
     kept = json.dumps({"path": path, "fields": without_secrets(visit.fields)}) if _known(path) is not None else ""
     carried = kept if len(kept) <= MAX_CARRIED_CHARS else ""
@@ -63,6 +64,8 @@ def _page_of(visit: Visit) -> str:
     path = visit.at
     if (page := page_of(path)) is not None:
         return page
+    if path.startswith(f"{visit.realm.security}/"):
+        return visit.realm.security
     if path.count("/") > 1:
         code = visit.fields.get("code", "")  # of a link to a private match, which is not seen without it
         return _above(path) + (f"?{urlencode({'code': code})}" if code else "")
@@ -76,17 +79,29 @@ def _above(path: str) -> str:
 async def again(visit: Visit) -> Response:
     """A form from before another log-in, in another tab perhaps: as it was typed, to be looked through and sent again.
 
+    That of a log-in leads on, to the form that it carries if there is one; nobody is logged in by it.
+
     Raises Forbidden for a form that is not known to be filled in by people.
     """
+    said = visit._("You have logged in again since this page was loaded. Look through it, and send it once more.")
+    if visit.at in _entries(visit.realm):
+        after = local_path(visit.fields.get("next")) or visit.realm.home
+        resumed = _resumed(visit, visit.fields.get(CARRIED, ""), 403, said)
+        return await resumed if resumed is not None else go(visit, after, visit._("You are logged in already."))
     known = _known(visit.at)
     if known is None:
         raise Forbidden(NOT_YOURS)
-    said = visit._("You have logged in again since this page was loaded. Look through it, and send it once more.")
     fields = without_secrets(visit.fields)
+    visit.address = page_of(visit.at) or ""  # what is shown is that page, and goes on being kept up to date
     try:
         return await known[0].show(visit, Form(fields, {}, said, visit.at), 403)
     except NotFound:
         raise Forbidden(NOT_YOURS) from None
+
+
+def _entries(realm: Realm) -> tuple[str, ...]:
+    """Where forms are sent that log somebody in."""
+    return realm.log_in, f"{realm.log_in}/second-step", f"{realm.log_in}/passkey"
 
 
 def _known(path: str) -> tuple[Resumed, dict[str, str]] | None:
@@ -231,7 +246,7 @@ async def by_passkey(visit: Visit) -> Response:
     return await enter(visit, session)
 
 
-def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
+def _resumed(visit: Visit, carried: str, status: int = 200, error: str = "") -> Awaitable[Response] | None:
     """The form that somebody was filling in when the session ended, with what was typed."""
     if not carried or len(carried) > MAX_CARRIED_CHARS:
         return None
@@ -246,7 +261,7 @@ def _resumed(visit: Visit, carried: str) -> Awaitable[Response] | None:
         return None
     resumed, visit.request.scope["path_params"] = known
     visit.fields, visit.address = fields, page_of(path) or path
-    return resumed.show(visit, Form(fields, action=path), 200)
+    return resumed.show(visit, Form(fields, {}, error, path), status)
 
 
 async def log_out(visit: Visit) -> Response:

@@ -89,6 +89,7 @@ def environment(language: str) -> Environment:
         tone=lambda name: zlib.crc32(name.encode()) % TONES,
         number=lambda value: words.number(value, language),
         duration=lambda seconds: words.duration(seconds, language),
+        exact_duration=lambda seconds: words.exact_duration(seconds, language),
         plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
         percent=lambda bps: words.percent(bps, language),
     )
@@ -214,7 +215,7 @@ def page(
                     return visit.finish(await asks_to_log_in(visit))
                 if visit.person is not None and not visit.trusted:
                     return visit.finish(await _shows_again(visit))
-            elif visit.person is None and not open_to_all:
+            elif visit.person is None and (not open_to_all or (visit.refreshes and visit.expired)):
                 return visit.finish(await asks_to_log_in(visit))
             answer = await handler(visit)
         except OklpError as refusal:

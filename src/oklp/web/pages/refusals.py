@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from oklp.web.pages.visit import Visit
 
 Words = Callable[..., str]
+NAMES = ("invite", "usernames")  # fields in which several players are named
 
 
 class Told(NamedTuple):
@@ -64,7 +65,7 @@ def told(visit: Visit, refusal: OklpError) -> tuple[str, str]:
             _("Set up a second factor first"),
             _("The console opens once you have one. Nothing was done."),
         ),
-        "wrong-state": (_("Too late for that"), _("The match has moved on. Load the page to see where it stands.")),
+        "wrong-state": (_("Too late for that"), _moved_on(visit)),
         "match-full": (_("The match is full"), _("Every seat is taken. There may be another open match.")),
         "insufficient-funds": (
             _("Not enough money"),
@@ -92,7 +93,15 @@ def sentence(visit: Visit, refusal: OklpError) -> str:
     by_code = {
         "insufficient-funds": _("Your balance does not cover this. Deposit first, then try again."),
         "match-full": _("Every seat is taken. There may be another open match."),
-        "wrong-state": _("The match has moved on. Load the page to see where it stands."),
+        "wrong-state": _moved_on(visit),
+        "account-suspended": _("Your account is suspended. What is being played goes on; nothing new can be begun."),
+        "payments-suspended": _(
+            "Your account is suspended. Payments wait for an operator; your balance stays as it is."
+        ),
+        "not-verified": _(
+            "Matches for money are for players whom an operator has verified. Free matches are open to you."
+        ),
+        "game-suspended": _("This game is suspended: no match of it can be made or begun."),
         "name-taken": _("This name is taken."),
         "too-many-requests": _too_many(visit, refusal),
         "overloaded": _("Many people are here at once. Nothing was lost. Try again in a moment."),
@@ -104,9 +113,22 @@ def sentence(visit: Visit, refusal: OklpError) -> str:
     known = by_code.get(refusal.code)
     if known is not None:
         return known
+    if refusal.code == "conflict" and _in_a_match(visit):
+        return _moved_on(visit)
     if refusal.status == 503:
         return _("Not available right now. Nothing was lost: try again in a moment.")
     return _("Something in the form is not right.")
+
+
+def _in_a_match(visit: Visit) -> bool:
+    return visit.realm.kind == "player" and visit.at.startswith("/matches/")
+
+
+def _moved_on(visit: Visit) -> str:
+    """What was asked for is not possible as things stand now."""
+    if _in_a_match(visit):
+        return visit._("The match has moved on. Load the page to see where it stands.")
+    return visit._("This has changed in the meantime. Load the page again to see how it stands.")
 
 
 def _too_many(visit: Visit, refusal: OklpError) -> str:
@@ -118,8 +140,24 @@ def _too_many(visit: Visit, refusal: OklpError) -> str:
 
 
 def by_field(visit: Visit, refusal: OklpError) -> dict[str, str]:
-    """Messages by the first part of the field's name: `invite.2` is `invite`."""
-    return {each.field.split(".")[0]: message(visit, each.field, each.message) for each in refusal.errors}
+    """Messages by the first part of the field's name: `invite.2` is `invite`, and says which of its names is meant."""
+    found: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
+    for each in refusal.errors:
+        name, _, place = each.field.partition(".")
+        if name in NAMES and place.isdecimal():
+            unknown.setdefault(name, []).append(_typed(visit, name, int(place)))
+        found[name] = message(visit, each.field, each.message)
+    for name, players in unknown.items():
+        if all(players):
+            found[name] = visit._("There is no active player called %(names)s.", names=", ".join(players))
+    return found
+
+
+def _typed(visit: Visit, name: str, place: int) -> str:
+    """The name in that place of a field for several; empty if it has no such place."""
+    names = words.names_in(visit.fields.get(name, ""))
+    return names[place] if place < len(names) else ""
 
 
 def message(visit: Visit, field: str, text: str) -> str:
@@ -146,5 +184,6 @@ def message(visit: Visit, field: str, text: str) -> str:
         "teams": _("Not a number of teams that this game allows."),
         "team_size": _("Not a team size that this game allows."),
         "join_code": _("This link does not fit this match. Ask for a new one."),
+        "platform": _("The game cannot be played there."),
     }
     return ours.get(name, _("This is not valid."))

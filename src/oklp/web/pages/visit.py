@@ -30,6 +30,7 @@ from oklp.web.context import Context, context_of, new_token
 from oklp.web.languages import LANGUAGE, language_of
 from oklp.web.pages import words
 
+REFRESH = "oklp-refresh"  # a header
 STRANGER = "oklp_visit"
 NOTICES = "oklp_notices"
 # PostgreSQL keeps it in no text. Browsers send none, and show it as the other where they meet it.
@@ -186,6 +187,11 @@ class Visit:
         """This address with its query."""
         return f"{self.at}?{self.query}" if self.query else self.at
 
+    @property
+    def refreshes(self) -> bool:
+        """A page that is open asks for itself again (live.js): there are things in it that somebody may be typing."""
+        return REFRESH in self.request.headers
+
     def argument(self, name: str) -> str | None:
         """Of the query. None for an empty one too: a form that is sent by GET has all of its fields in the address."""
         return self.request.query_params.get(name, "").replace(NUL, REPLACED) or None
@@ -269,7 +275,9 @@ class Visit:
         self.set_cookie(NOTICES, base64.urlsafe_b64encode(said.encode()).decode(), NOTICE_SECONDS)
 
     def notices(self) -> list[tuple[str, str]]:
-        """The messages for this page, which are shown this once."""
+        """The messages for this page, which are shown this once: not to a page that asks for itself again."""
+        if self.refreshes:
+            return []
         told = [(kind, text) for kind, text in self._told()]
         if told:
             self.drop_cookie(NOTICES)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
+from babel.lists import format_list
 from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
+from babel.units import format_unit
 
 from oklp.services.amounts import money, plain_money, unit
 from oklp.web.languages import LANGUAGES, SOURCE
@@ -120,6 +122,22 @@ def number(value: int, language: str) -> str:
 def duration(seconds: int, language: str) -> str:
     """A length of time in its largest unit: `2 hours`, `5 minutes`."""
     return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=language)
+
+
+def exact_duration(seconds: int, language: str) -> str:
+    """A length of time without rounding: `1 hour, 30 minutes`, `30 days`."""
+    parts = []
+    left = seconds
+    for unit_of_time, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(format_unit(count, f"duration-{unit_of_time}", locale=language))
+    return format_list(parts, style="unit", locale=language)
+
+
+def names_in(text: str) -> list[str]:
+    """The names that somebody typed, with blanks or commas between them."""
+    return text.replace(",", " ").split()
 
 
 def percent(bps: int, language: str) -> str:

@@ -11,18 +11,25 @@ const FOCUSED = "a, button, summary";
 let asking = false;
 let again = false;
 let held = false;
+let over = false; // the session
 
-async function refresh(enliven) {
+// `page` does what is not done here: `enliven` what is new, say that it is `offline`, and whether the session `ended`.
+async function refresh(page) {
   if (asking) {
     again = true;
     return;
   }
   asking = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    const headers = { Accept: "text/html", "Oklp-Refresh": "1" };
+    const answer = await fetch(location.href, { headers, redirect: "manual" });
+    if (answer.ok || answer.status === 401) {
+      over = !answer.ok;
+      page.ended(over); // what is shown stays, and so does what is typed
+    }
     if (answer.ok) {
       swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      enliven();
+      page.enliven();
     }
   } catch {
     // Away: the stream's own reconnection calls again.
@@ -30,7 +37,7 @@ async function refresh(enliven) {
     asking = false;
     if (again) {
       again = false;
-      refresh(enliven);
+      refresh(page);
     }
   }
 }
@@ -46,6 +53,7 @@ function looks(part) {
   }
   for (const title of copy.querySelectorAll(".dialog-box > h2")) title.removeAttribute("id");
   for (const time of copy.querySelectorAll("time")) time.textContent = time.removeAttribute("data-done") ?? "";
+  for (const countdown of copy.querySelectorAll("[data-countdown]")) countdown.textContent = "";
   return copy.innerHTML.replace(/\s+/g, " ");
 }
 
@@ -53,51 +61,55 @@ function swap(fresh) {
   held = false;
   for (const old of document.querySelectorAll("[data-refresh]")) {
     const next = fresh.getElementById(old.id);
-    if (!next) {
-      // The page has no such part now. It may come back, and then it stands here again.
-      old.hidden = true;
-      old.replaceChildren();
-    }
-    if (!next || looks(old) === looks(next)) continue;
+    // How often it wants to be asked for changes as well.
+    if (next?.dataset.poll) old.dataset.poll = next.dataset.poll;
+    else if (next) delete old.dataset.poll;
+    if (next && looks(old) === looks(next)) continue;
     if (old.querySelector(WRITING)) {
       held = true;
       continue;
     }
-    old.hidden = next.hidden;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
+    old.hidden = next?.hidden ?? true;
+    if (!next) {
+      // The page has no such part now. It may come back, and then it stands here again.
+      old.replaceChildren();
+      continue;
+    }
     const place = focused ? [...old.querySelectorAll(FOCUSED)].indexOf(focused) : -1;
-    if (old.dataset.poll && !next.dataset.poll) delete old.dataset.poll;
     old.replaceChildren(...document.adoptNode(next).childNodes);
     const now = [...old.querySelectorAll(FOCUSED)];
     if (place >= 0) now[Math.min(place, now.length - 1)]?.focus();
   }
 }
 
-// Where no stream tells of changes: as often as a part says (`data-poll`, seconds), while it says so and is seen.
-export function poll(enliven) {
-  const part = document.querySelector("[data-poll]");
-  if (!part) return;
+// Where no stream tells of changes: as often as the most hurried part says (`data-poll`, seconds), while one says so, the
+// page is seen, and the session goes on.
+export function poll(page) {
+  const seconds = [...document.querySelectorAll("[data-poll]")].map((part) => Number(part.dataset.poll));
+  if (!seconds.length) return;
   setTimeout(async () => {
-    if (document.visibilityState === "visible") await refresh(enliven);
-    poll(enliven);
-  }, part.dataset.poll * 1000);
+    if (document.visibilityState === "visible" && !over) await refresh(page);
+    poll(page);
+  }, Math.min(...seconds) * 1000);
 }
 
-export function follow(url, enliven, offline) {
+export function follow(url, page) {
   let tries = 0;
+  const changed = () => refresh(page);
   const open = () => {
     const events = new EventSource(url);
-    const changed = () => refresh(enliven);
     for (const kind of ["match", "invitation", "wallet", "notification", "change"]) events.addEventListener(kind, changed);
     events.onopen = () => {
       if (tries) changed();
       tries = 0;
     };
     events.onerror = () => {
-      if (tries === 2) offline();
+      if (tries === 2 && !over) page.offline();
       tries += 1;
       if (events.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (!over) changed(); // refused: the page itself knows whether the session is over
       setTimeout(open, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
     };
     addEventListener("pagehide", () => events.close(), { once: true });
@@ -106,12 +118,12 @@ export function follow(url, enliven, offline) {
   addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
     open();
-    refresh(enliven);
+    changed();
   });
   document.addEventListener("close", () => {
-    if (held) refresh(enliven);
+    if (held) changed();
   }, true);
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") refresh(enliven);
+    if (document.visibilityState === "visible") changed();
   });
 }

@@ -18,6 +18,24 @@ export function toast(text) {
   setTimeout(() => box.remove(), 4000);
 }
 
+// That the session is over stays said until it is not: in a tab of its own one logs in, and what is typed here waits.
+let ending = null;
+function ended(over) {
+  if (over === Boolean(ending)) return;
+  ending?.remove();
+  ending = null;
+  if (!over) return;
+  ending = document.createElement("p");
+  ending.className = "toast";
+  const door = document.createElement("a");
+  door.href = `${toasts.dataset.door}?next=${encodeURIComponent(location.pathname + location.search)}`;
+  door.target = "_blank";
+  door.rel = "noopener";
+  door.textContent = toasts.dataset.enter;
+  ending.append(`${toasts.dataset.ended} `, door);
+  toasts.append(ending);
+}
+
 function left(until) {
   const seconds = Math.max(0, Math.round((until - Date.now()) / 1000));
   const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
@@ -87,5 +105,6 @@ if (document.querySelector("[data-passing]")) history.replaceState(null, "", loc
 for (const form of document.querySelectorAll("form[data-check]")) check(form);
 enliven();
 setInterval(tick, 1000);
-poll(enliven);
-if (document.body.dataset.live) follow(document.body.dataset.live, enliven, () => toast(toasts.dataset.offline));
+const page = { enliven, ended, offline: () => toast(toasts.dataset.offline) };
+poll(page);
+if (document.body.dataset.live) follow(document.body.dataset.live, page);

@@ -18,7 +18,7 @@ from oklp.services.studios import DEVELOPER
 from oklp.services.webhooks import Chosen
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import new_uuid
-from oklp.web.pages import forms
+from oklp.web.pages import doors, forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
 from oklp.web.pages.studio import live
@@ -93,7 +93,7 @@ async def _show(visit: Visit, test: Form, status: int = 200) -> Response:
         form=form,
         kept=kept,
         test=test,
-        live=live.address(visit) if status == 200 else "",
+        live=live.address(visit),
     )
 
 
@@ -163,6 +163,7 @@ async def send_test(visit: Visit) -> Response:
         problem = visit._("The game has no webhook URL: it asks for its matches.")
         if not isinstance(refusal, WrongState):
             problem = visit._("2 to 16 teams, filled evenly, with 1 to 8 players in each.")
+        visit.address = doors.page_of(visit.at) or ""
         return await _show(visit, Form(dict(visit.fields), {}, problem, visit.at), refusal.status)
     return go(visit, ONE.format(game_id=game_id, delivery_id=sent.delivery_id), visit._("The test is on its way."))
 
