@@ -7,7 +7,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import idna
@@ -361,9 +361,21 @@ def playable_one(tx: Tx, settings: Settings, game_id: str) -> contract.Game:
     return views.game(row, settings.currency)
 
 
-def names(tx: Tx, game_ids: Sequence[str]) -> dict[str, str]:
-    """Game id → name, whatever state the games are in."""
-    return {key: row.name for key, row in store.games_by_id(tx, game_ids).items()} if game_ids else {}
+class Face(NamedTuple):
+    """A game as it is named beside its matches."""
+
+    name: str
+    platforms: list[str]  # on which it is played, browsers first
+
+
+def faces(tx: Tx, game_ids: Sequence[str]) -> dict[str, Face]:
+    """By game id, whatever state the games are in."""
+    rows = store.games_by_id(tx, game_ids) if game_ids else {}
+    urls = {key: json.loads(row.launch_urls) for key, row in rows.items()}
+    return {
+        key: Face(row.name, [each for each in get_args(contract.Platform) if each in urls[key]])
+        for key, row in rows.items()
+    }
 
 
 def origins_of_browsers(tx: Tx) -> dict[str, frozenset[str]]:

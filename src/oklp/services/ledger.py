@@ -165,6 +165,11 @@ def confiscate_held(tx: Tx, match_id: str, user_id: str, now: int) -> int:
     return int(row.amount)
 
 
+def held_winnings(tx: Tx, user_id: str) -> dict[str, str]:
+    """What became of a player's winnings that were held: `held`, `released` or `confiscated`, by match."""
+    return {row.match_id: row.state for row in store.held_of(tx, [user_id])}
+
+
 def _move_held(tx: Tx, match_id: str, user_id: str, target: str, row: Row, now: int) -> None:
     moved = books.posting_set(
         books.held_purpose(match_id, user_id),

@@ -122,6 +122,17 @@ def _results(match: Row) -> list[tuple[str, str, str, int, int, str, str, int, i
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
+def verdict(match: contract.Match, user_id: str) -> contract.MatchVerdict | None:
+    """What a match that is finished was to this player; None for one who did not play it."""
+    if match.status != rules.FINISHED:
+        return None
+    found = verdicts([(team.ranking or 0, bool(team.forfeit)) for team in match.teams])
+    for team, made in zip(match.teams, found, strict=True):
+        if any(member.user_id == user_id and member.state == rules.CONFIRMED for member in team.members):
+            return made
+    return None
+
+
 def best(tx: Tx, game_id: str) -> contract.BestPlayers:
     """Who won most matches of a game."""
     return contract.BestPlayers(

@@ -65,11 +65,11 @@ def amount(visit: Visit, name: str) -> int:
     return units
 
 
-def number(visit: Visit, name: str, otherwise: int) -> int:
+def number(visit: Visit, name: str, otherwise: int, digits: int = 6) -> int:
     text = visit.fields.get(name, "")
     if not text:
         return otherwise
-    if not text.isascii() or not text.isdigit() or len(text) > 6:
+    if not text.isascii() or not text.isdigit() or len(text) > digits:
         raise InvalidRequest("not a number", errors=(FieldError(name, "is not a number"),))
     return int(text)
 

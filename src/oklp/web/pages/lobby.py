@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import OklpError
+from oklp.errors import NotFound, OklpError
 from oklp.services import games, matches, records
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import doors, forms, words
@@ -66,7 +66,7 @@ async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Respons
 async def create_match(visit: Visit) -> Response:
     here, fields = visit.here, visit.fields
     try:
-        invited = [name for name in fields.get("invite", "").replace(",", " ").split() if name]
+        invited = words.names_in(fields.get("invite", ""))
         body = forms.model(
             contract.NewMatch,
             {
@@ -85,10 +85,35 @@ async def create_match(visit: Visit) -> Response:
         if refusal.status >= 500:
             raise
         form = forms.refused(visit, refusal)
+        form.errors |= await _bounds(visit, form)
         renamed = {"entry_fee": "fee", "game_id": "game"}
         form.errors = {renamed.get(name, name): text for name, text in form.errors.items()}
         return await show_new_match(visit, form, refusal.status)
     return go(visit, f"/matches/{match.match_id}")
+
+
+async def _bounds(visit: Visit, form: Form) -> dict[str, str]:
+    """What the game that was chosen allows, for each of the fields in which something else was asked for."""
+    wrong = {"entry_fee", "teams", "team_size"} & form.errors.keys()
+    if not wrong:
+        return {}
+    try:
+        game = await visit.here.db.read(games.playable_one, visit.here.settings, form["game"])
+    except NotFound:
+        return {}
+    fee, _ = game.entry_fee, visit._
+
+    def said(least: object, most: object) -> str:
+        if least == most:
+            return _("This game takes %(only)s.", only=least)
+        return _("This game takes from %(least)s to %(most)s.", least=least, most=most)
+
+    bounds = {
+        "entry_fee": said(*(visit.money(amount, fee.currency) for amount in (fee.minimum, fee.maximum))),
+        "teams": said(game.teams.minimum, game.teams.maximum),
+        "team_size": said(game.team_size.minimum, game.team_size.maximum),
+    }
+    return {name: bounds[name] for name in wrong}
 
 
 doors.RESUMED[NEW_MATCH] = doors.Resumed(show_new_match)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import Forbidden, NotFound, OklpError
-from oklp.services import games, launch, matches, starting
+from oklp.errors import Forbidden, MatchFull, NotFound, OklpError
+from oklp.services import games, launch, ledger, matches, records, starting
+from oklp.services.games import Face
 from oklp.services.launch import LaunchJob
 from oklp.services.starting import Confirm
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import new_token, new_uuid
-from oklp.web.pages import doors, forms, refusals
+from oklp.web.pages import doors, forms, refusals, words
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, page, show
 from oklp.web.pages.visit import Visit, local_path
@@ -38,14 +41,21 @@ class Money(NamedTuple):
 
 
 class Room(NamedTuple):
-    """A match as one visitor sees it."""
+    """A match as one visitor sees it.
+
+    `verdict`, `won` and `held` are the visitor's own: what he made of it, his winnings, and what became of them where
+    they were held. `refunded`: everybody forfeited, and every fee went back.
+    """
 
     match: contract.Match
-    game_name: str
+    game: Face
     me: contract.Member | None
     money: Money
     free_seats: int
+    verdict: contract.MatchVerdict | None
     won: int
+    held: str
+    refunded: bool
     link: str
     opponents: list[str]
 
@@ -61,7 +71,8 @@ class Room(NamedTuple):
         return next((m.username for t in self.match.teams for m in t.members if m.user_id == user_id), "")
 
 
-def _room(visit: Visit, match: contract.Match, game_name: str) -> Room:
+def _room(visit: Visit, match: contract.Match, game: Face, held: Mapping[str, str]) -> Room:
+    """`held` is what became of the visitor's winnings that were held, by match."""
     me_id = visit.player.user_id
     members = [member for team in match.teams for member in team.members]
     taken = [member for member in members if member.state in ("joined", "confirmed")]
@@ -72,23 +83,38 @@ def _room(visit: Visit, match: contract.Match, game_name: str) -> Room:
     link = f"{visit.here.settings.public_url}/matches/{match.match_id}"
     return Room(
         match=match,
-        game_name=game_name,
+        game=game,
         me=next((member for member in members if member.user_id == me_id), None),
         money=Money(sum(member.state == "confirmed" for member in members), seats, pot, pot - prizes, prizes),
         free_seats=seats - len(taken),
+        verdict=records.verdict(match, me_id),
         won=sum(each.amount for each in match.winnings if each.user_id == me_id),
+        held=held.get(match.match_id, ""),
+        refunded=match.status == "finished" and all(team.forfeit for team in match.teams),
         link=f"{link}?code={match.join_code}" if match.join_code else link,
         opponents=[member.username for member in taken if member.user_id != me_id],
     )
 
 
+async def _rooms(visit: Visit, found: Sequence[contract.Match]) -> list[Room]:
+    db, me_id = visit.here.db, visit.player.user_id
+    faces = await db.read(games.faces, [match.game_id for match in found])
+    won = any(each.user_id == me_id for match in found for each in match.winnings)
+    held = await db.read(ledger.held_winnings, me_id) if won else {}
+    return [_room(visit, match, faces[match.game_id], held) for match in found]
+
+
 async def _read(visit: Visit) -> Room:
     """Raises NotFound for who may not know of it."""
     db, match_id = visit.here.db, visit.request.path_params["match_id"]
-    code = visit.argument("code") or visit.fields.get("code")
-    match = await db.read(matches.read, visit.player.user_id, match_id, code)
-    names = await db.read(games.names, [match.game_id])
-    return _room(visit, match, names[match.game_id])
+    match = await db.read(matches.read, visit.player.user_id, match_id, _code(visit) or None)
+    (found,) = await _rooms(visit, [match])
+    return found
+
+
+def _code(visit: Visit) -> str:
+    """Of a link to a private match, which is not seen without it."""
+    return visit.argument("code") or visit.fields.get("code") or ""
 
 
 async def room(visit: Visit) -> Response:
@@ -102,7 +128,7 @@ async def _show_invitation(visit: Visit, form: Form, status: int = 200) -> Respo
 
 async def _show(visit: Visit, shown: Room, status: int = 200, error: str = "", invited: str = "") -> Response:
     qr = _qr(shown.link) if shown.match.status == "pending" and shown.free_seats else None
-    code = visit.argument("code") or visit.fields.get("code") or ""
+    code = _code(visit)
     values = {"room": shown, "qr": qr, "error": error, "code": code, "invited": invited}
     return await show(visit, "room.html", status, **values)
 
@@ -139,7 +165,7 @@ async def act(visit: Visit) -> Response:
         elif name == "cancel":
             await forms.once(visit, contract.Match, matches.cancel, here.settings, player, match_id, now)
         elif name == "invite":
-            names = visit.fields.get("usernames", "").replace(",", " ").split()
+            names = words.names_in(visit.fields.get("usernames", ""))
             invited = forms.model(contract.Invite, {"usernames": names})
             work_ids = partial(matches.new_id, now)
             await forms.once(visit, contract.Match, matches.invite, player, match_id, invited.usernames, work_ids, now)
@@ -164,11 +190,16 @@ async def confirm(visit: Visit) -> Response:
 
 
 async def _refused(visit: Visit, refusal: OklpError) -> Response:
+    """The room, at its own address, with what is wrong."""
     if refusal.status >= 500 or isinstance(refusal, NotFound):
         raise refusal
     by_field = refusals.by_field(visit, refusal)
     said = " ".join(by_field.values()) or refusals.sentence(visit, refusal)
-    return await _show(visit, await _read(visit), refusal.status, said, visit.fields.get("usernames", ""))
+    shown, code = await _read(visit), _code(visit)
+    if isinstance(refusal, MatchFull) and shown.free_seats and visit.fields.get("team"):
+        said = visit._("This team is full. There is a seat in another one.")
+    visit.address = f"/matches/{shown.match.match_id}" + (f"?{urlencode({'code': code})}" if code else "")
+    return await _show(visit, shown, refusal.status, said, visit.fields.get("usernames", ""))
 
 
 async def play(visit: Visit) -> Response:
@@ -176,11 +207,10 @@ async def play(visit: Visit) -> Response:
     if visit.request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden("A match is entered from its own page.")
     here, match_id = visit.here, visit.request.path_params["match_id"]
-    platform = visit.argument("on") or "browser"
-    job = LaunchJob(
-        visit.player, match_id, forms.model(contract.Launch, {"platform": platform}).platform, new_token(), here.clock()
-    )
     try:
+        on = visit.argument("on") or next(iter((await _read(visit)).game.platforms), "browser")
+        platform = forms.model(contract.Launch, {"platform": on}).platform
+        job = LaunchJob(visit.player, match_id, platform, new_token(), here.clock())
         answer = await here.db.write_set(launch.launch, job)
     except OklpError as refusal:
         return await _refused(visit, refusal)
@@ -194,23 +224,29 @@ async def play(visit: Visit) -> Response:
 
 async def all_matches(visit: Visit) -> Response:
     """One's own matches, newest first, or those that wait for players."""
+    return await _list(visit)
+
+
+async def _list(visit: Visit, status: int = 200, link: str = "", wrong: str = "") -> Response:
+    """`link` is what was pasted as one, and `wrong` what is wrong with it."""
     scope = SCOPES.get(visit.argument("show") or "", "mine")
     before = from_cursor(visit.argument("cursor"), int, str)
-    db = visit.here.db
-    found, more = await db.read(matches.list_for_player, visit.player.user_id, None, scope, before, MATCHES_A_PAGE)
-    names = await db.read(games.names, [match.game_id for match in found])
-    rooms = [_room(visit, match, names[match.game_id]) for match in found]
-    cursor = to_cursor(*more) if more is not None else None
-    return await show(visit, "matches.html", rooms=rooms, scope=scope, more=cursor)
+    user_id = visit.player.user_id
+    found, more = await visit.here.db.read(matches.list_for_player, user_id, None, scope, before, MATCHES_A_PAGE)
+    cursor = to_cursor(*more) if more is not None and not wrong else None
+    values = {"rooms": await _rooms(visit, found), "scope": scope, "more": cursor, "link": link, "wrong": wrong}
+    return await show(visit, "matches.html", status, **values)
 
 
 async def join_by_code(visit: Visit) -> Response:
-    """Where somebody lands who pastes a link into the field for it."""
-    pasted = visit.argument("link") or ""
-    prefix = visit.here.settings.public_url
-    path = local_path(pasted.removeprefix(prefix))
+    """On to the match whose link somebody has pasted into the field for it, or back to the field."""
+    pasted = (visit.argument("link") or "").strip()
+    path = local_path(pasted.removeprefix(visit.here.settings.public_url))
     if path is None or not path.startswith("/matches/"):
-        raise NotFound("This is no link to a match.")
+        visit.address = "/matches"
+        start = f"{visit.here.settings.public_url}/matches/"
+        said = visit._("This is no link to a match. One begins with %(start)s", start=start)
+        return await _list(visit, 404, pasted[:300], said)
     return go(visit, path)
 
 

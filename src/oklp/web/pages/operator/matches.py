@@ -30,6 +30,7 @@ from oklp.web.pages.operator.desk import (
 from oklp.web.pages.visit import Visit
 
 MOST_DETAILS = 10
+SCORE_DIGITS = len(str(contract.MAX_SCORE))
 
 
 async def list_matches(visit: Visit) -> Response:
@@ -80,7 +81,7 @@ async def settle(visit: Visit) -> Response:
         teams = [
             {
                 "id": team.id,
-                "score": forms.number(visit, f"score-{n}", 0),
+                "score": forms.number(visit, f"score-{n}", 0, SCORE_DIGITS),
                 "ranking": forms.number(visit, f"ranking-{n}", 0),
                 "forfeit": f"forfeit-{n}" in visit.fields,
             }

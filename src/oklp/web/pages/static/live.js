@@ -54,6 +54,8 @@ function looks(part) {
   for (const title of copy.querySelectorAll(".dialog-box > h2")) title.removeAttribute("id");
   for (const time of copy.querySelectorAll("time")) time.textContent = time.removeAttribute("data-done") ?? "";
   for (const countdown of copy.querySelectorAll("[data-countdown]")) countdown.textContent = "";
+  for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
+  for (const button of copy.querySelectorAll("[data-copy]")) button.hidden = true; // shown by scripts alone
   return copy.innerHTML.replace(/\s+/g, " ");
 }
 
