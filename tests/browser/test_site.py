@@ -270,6 +270,93 @@ def test_a_part_that_the_page_loses_comes_back_when_the_page_has_it_again(
         expect(page.locator("#balance")).to_have_text("102.00\u00a0XTS")
 
 
+LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player, friend = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = player.create(game.game_id, 500, invite=[friend.username])
+    with visitor(browser) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/{match_id}")
+        page.get_by_label("Usernames").fill("somebody")
+        _end_session(page, player)
+        page.evaluate(LOOK_AGAIN)
+        told = page.locator("[data-toasts]")
+        expect(told).to_contain_text("Your session is over.")
+        assert told.get_by_role("link").get_attribute("href") == f"/log-in?next=%2Fmatches%2F{match_id}"
+        expect(page.get_by_label("Usernames")).to_have_value("somebody")
+        expect(page.locator("#roster")).to_contain_text(friend.username)
+        expect(page.locator("#balance")).to_have_text("100.00\u00a0XTS")
+
+        session = player.http.headers["Authorization"].removeprefix("Bearer ")
+        page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
+        friend.act(match_id, "join")
+        page.evaluate(LOOK_AGAIN)
+        expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2)
+        expect(told).not_to_contain_text("Your session is over.")
+        expect(page.get_by_label("Usernames")).to_have_value("somebody")
+        somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
+
+
+def test_a_room_in_which_something_was_refused_is_live_all_the_same(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player, friend = PlayerClient(platform.url), PlayerClient(platform.url)
+    match_id = player.create(game.game_id, 500, invite=[friend.username])
+    with visitor(browser) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/{match_id}")
+        page.get_by_label("Usernames").fill("nobody-of-this-name")
+        page.get_by_label("Usernames").press("Enter")
+        expect(page.get_by_text("no active player called nobody-of-this-name")).to_be_visible()
+        expect(page).to_have_url(f"{platform.url}/matches/{match_id}")
+        friend.act(match_id, "join")
+        expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2, timeout=10_000)
+        somebody.faults = [fault for fault in somebody.faults if "422" not in fault]
+
+
+def test_what_has_not_changed_is_not_drawn_anew_and_a_countdown_is_read_to_nobody(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player = PlayerClient(platform.url)
+    match_id = player.create(game.game_id, 500)
+    with visitor(browser) as somebody:
+        page = somebody.page
+        log_in(page, platform.url, player.username)
+        page.goto(f"{platform.url}/matches/{match_id}")
+        countdown = page.locator("#next [data-countdown]")
+        expect(countdown).to_have_text(re.compile(r"\d:\d\d left"))
+        assert (countdown.get_attribute("role"), countdown.get_attribute("aria-live")) == ("timer", "off")
+        page.evaluate("window.kept = document.querySelector('#next h2')")
+        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
+        expect(page.locator("#balance")).to_have_text("101.00\u00a0XTS", timeout=10_000)
+        assert page.evaluate("window.kept.isConnected"), "a screen reader would read all of it once more"
+
+
+def test_a_page_asks_as_often_as_the_most_hurried_of_its_parts(platform: Server, browser: Browser) -> None:
+    with visitor(browser) as somebody:
+        page = somebody.page
+        page.goto(f"{platform.url}/style")
+        page.evaluate(
+            """async () => {
+                for (const seconds of [600, 0.1]) {
+                    const part = document.createElement("div");
+                    part.dataset.poll = seconds;
+                    document.body.append(part);
+                }
+                const own = document.querySelector("script[type=module]").src;
+                const { poll } = await import(new URL("live.js", own));
+                poll({ enliven: () => (window.asked = true), ended() {}, offline() {} });
+            }"""
+        )
+        page.wait_for_function("window.asked", timeout=10_000)
+
+
 def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:
     """No page over its budget, nothing that axe finds: on a desk in the light, on a phone in the dark and in German,
     whose words are longer."""

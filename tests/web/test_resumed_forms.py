@@ -144,6 +144,7 @@ def test_a_form_from_before_another_log_in_is_shown_again_and_not_taken(
     again = site.post(sent_to, data={**form, **case.typed})
     assert again.status_code == 403
     assert "You have logged in again since" in again.text
+    assert f'data-address="{shown}"' in again.text
     assert [each for each in case.back if each not in values(again.text)] == []
     assert PASSWORD not in again.text
     assert player.available() == before
@@ -170,6 +171,42 @@ def test_a_button_that_only_acts_leads_back_to_its_page(served: Server, match: t
     again = site.post("/log-in", data={**waiting(asked.text), "username": player.username, "password": PASSWORD})
     assert (again.status_code, again.headers["location"]) == (303, link)
     assert site.post("/privacy", data={"_csrf": "0" * 64}).status_code == 403
+
+
+def test_what_is_below_security_leads_back_to_it(served: Server) -> None:
+    """There is no page between the two: /security/totp takes forms alone."""
+    player = PlayerClient(served.url, deposit=0)
+    site = logged_in(served, player)
+    form = tokens(site.get("/security").text)
+    end(site, player)
+    for path in ("/security/totp", "/security/totp/confirm", "/security/sessions/0/end"):
+        asked = site.post(path, data={**form, "factor_password": PASSWORD})
+        assert (asked.status_code, waiting(asked.text)["next"]) == (401, "/security"), path
+
+
+def test_a_log_in_that_another_tab_was_faster_than_leads_on_with_what_was_typed(served: Server) -> None:
+    player = PlayerClient(served.url)
+    site = logged_in(served, player)
+    form = tokens(site.get("/matches/new").text)
+    end(site, player)
+    asked = site.post("/matches/new", data={**form, "fee": "7.50", "invite": "somebody"})
+    person = {"username": player.username, "password": PASSWORD}
+    stale = {**waiting(asked.text), **person}
+    assert site.post("/log-in", data={**tokens(site.get("/log-in").text), **person}).status_code == 303
+    session = site.cookies["oklp_player"]
+    back = site.post("/log-in", data=stale)
+    assert back.status_code == 403, "it is shown, and nothing is done"
+    assert "You have logged in again since" in back.text
+    assert 'data-address="/matches/new"' in back.text
+    assert {"7.50", "somebody"} <= set(values(back.text))
+    assert PASSWORD not in back.text
+    for path in ("/log-in", "/log-in/second-step", "/log-in/passkey"):
+        led = site.post(path, data={**stale, "_carried": "", "next": "/wallet"})
+        assert (led.status_code, led.headers["location"]) == (303, "/wallet"), path
+        elsewhere = site.post(path, data={**stale, "_carried": "", "next": "https://evil.example"})
+        assert (elsewhere.status_code, elsewhere.headers["location"]) == (303, "/games"), path
+    assert site.cookies["oklp_player"] == session, "nobody is logged in by it"
+    assert "You are logged in already." in site.get("/wallet").text
 
 
 def test_a_sign_up_that_was_open_for_too_long_keeps_what_was_typed(served: Server) -> None:

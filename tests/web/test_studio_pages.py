@@ -283,6 +283,17 @@ def test_a_delivery_is_shown_under_its_own_game_alone(served: Server) -> None:
     assert stranger.get(f"{path}/live").status_code == 404
 
 
+def test_a_refused_test_event_leaves_the_page_at_its_own_address_and_live(served: Server) -> None:
+    site = owner(served)
+    page = f"/studio/games/{register(served, site)}/webhooks"
+    form = hidden(site.get(page).text)
+    refused = site.post(page.replace("webhooks", "test-event"), data={**form, "participants": "3", "teams": "2"})
+    assert refused.status_code == 422
+    assert "2 to 16 teams, filled evenly" in refused.text
+    assert f'data-address="{page}"' in refused.text
+    assert f'data-live="{page}/live"' in refused.text
+
+
 # --- what happens in a game, and whether it holds -------------------------------------------------------------------
 
 

@@ -89,7 +89,7 @@ def environment(language: str) -> Environment:
         tone=lambda name: zlib.crc32(name.encode()) % TONES,
         number=lambda value: words.number(value, language),
         duration=lambda seconds: words.duration(seconds, language),
-        exact_duration=lambda seconds: words.exact_duration(seconds, language),
+        exact_duration=lambda seconds: words.life(seconds, language),
         plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
         percent=lambda bps: words.percent(bps, language),
     )

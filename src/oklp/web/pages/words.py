@@ -16,15 +16,14 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.lists import format_list
 from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
-from babel.units import format_unit
 
 from oklp.services.amounts import money, plain_money, unit
+from oklp.services.mail_texts import life
 from oklp.web.languages import LANGUAGES, SOURCE
 
-__all__ = ["LANGUAGES", "SOURCE", "money", "plain_money"]  # with the other words of a page
+__all__ = ["LANGUAGES", "SOURCE", "life", "money", "plain_money"]  # with the other words of a page
 
 FOLDER = Path(__file__).parent / "locale"
 MAX_MONEY_CHARS = 24
@@ -122,17 +121,6 @@ def number(value: int, language: str) -> str:
 def duration(seconds: int, language: str) -> str:
     """A length of time in its largest unit: `2 hours`, `5 minutes`."""
     return format_timedelta(timedelta(seconds=seconds), threshold=1.5, locale=language)
-
-
-def exact_duration(seconds: int, language: str) -> str:
-    """A length of time without rounding: `1 hour, 30 minutes`, `30 days`."""
-    parts = []
-    left = seconds
-    for unit_of_time, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(format_unit(count, f"duration-{unit_of_time}", locale=language))
-    return format_list(parts, style="unit", locale=language)
 
 
 def names_in(text: str) -> list[str]:
