@@ -65,9 +65,14 @@ def scenes(server: Server) -> list[Scene]:
         refusing = server.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
         refused = paid_match(ada, bea, refusing.client_id, 300)
         ada.await_status(refused, "aborted")
+    drawn = paid_match(ada, bea, game_id, 400)
+    even = back_end.report(drawn, ada.user_id)
+    even["teams"] = [{**team, "ranking": 1} for team in even["teams"]]
+    assert back_end.finish(even).status_code == 200
     live = paid_match(ada, bea, game_id, 1_000)
     filling = ada.create(game_id, 750, invite=["bea"], visibility="public")
     bea.create(game_id, 200, teams=4, visibility="public")
+    teams = bea.create(game_id, 200, team_size=2, visibility="public")
     ada.must(201, "POST", "/wallet/withdrawals", {"amount": 2_000, "currency": "XTS"})
     return [
         Scene("landing", "/"),
@@ -86,6 +91,9 @@ def scenes(server: Server) -> list[Scene]:
         Scene("room-live", f"/matches/{live}", ada),
         Scene("room-won", f"/matches/{finished}", ada),
         Scene("room-lost", f"/matches/{lost}", ada),
+        Scene("room-drawn", f"/matches/{drawn}", ada),
+        Scene("room-teams", f"/matches/{teams}", ada),
+        Scene("no-link", "/join?link=nowhere", ada),
         Scene("room-refused", f"/matches/{refused}", ada),
         Scene("player", "/players/ada", ada),
         Scene("player-other", "/players/bea", ada),
