@@ -187,11 +187,6 @@ class Visit:
         """This address with its query."""
         return f"{self.at}?{self.query}" if self.query else self.at
 
-    @property
-    def refreshes(self) -> bool:
-        """A page that is open asks for itself again (live.js): there are things in it that somebody may be typing."""
-        return REFRESH in self.request.headers
-
     def argument(self, name: str) -> str | None:
         """Of the query. None for an empty one too: a form that is sent by GET has all of its fields in the address."""
         return self.request.query_params.get(name, "").replace(NUL, REPLACED) or None
@@ -200,6 +195,11 @@ class Visit:
         """Raises NotFound for one that nothing can be at: no name and no id has this character in it."""
         if NUL in self.request.scope["path"]:
             raise NotFound("There is nothing here.")
+
+    @property
+    def refreshes(self) -> bool:
+        """A page that is open asks for itself again (live.js): there are things in it that somebody may be typing."""
+        return REFRESH in self.request.headers
 
     # --- forms ---
 
