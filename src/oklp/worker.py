@@ -275,10 +275,12 @@ class Worker:
     async def _write_calls(self) -> None:
         """Write down what was noted; a database that is away costs those lines, and no call."""
         noted, left_out = self._book.take()
-        if not noted and not left_out:
-            return
+        asked = self._book.take_asked()
         try:
-            await self._db.write(calls.keep, noted, left_out, self._clock())
+            if noted or left_out:
+                await self._db.write(calls.keep, noted, left_out, self._clock())
+            if asked:
+                await self._db.write(calls.keep_asked, asked)
         except OklpError as refusal:
             log.warning("calls_not_kept", detail=refusal.detail)
         except Exception:

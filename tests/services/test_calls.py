@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from oklp.services import calls, housekeeping
 from oklp.services.calls import CallBook, Noted
 from oklp.services.live import Position
@@ -22,6 +24,21 @@ def test_a_book_keeps_so_many_of_a_game_and_counts_the_rest() -> None:
     assert left_out == {"one": 1}
     assert book.take() == ([], {})
     assert not CallBook(0).has_room("one")
+
+
+def test_a_book_takes_a_token_once_and_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "TOKENS_AT_ONCE", 2)
+    monkeypatch.setattr(calls, "TOKENS_KNOWN", 3)
+    book = CallBook(0)
+    for at, token in enumerate(("a", "b", "a", "c")):
+        book.ask(token, at)
+    assert book.take_asked() == {"a": 0, "b": 1}
+    book.ask("b", 9)
+    assert book.take_asked() == {"c": 3}
+    assert book.take_asked() == {}
+    for at, token in enumerate("defgh"):
+        book.ask(token, at)
+    assert (book.take_asked(), book.take_asked(), book.take_asked()) == ({"d": 0, "e": 1}, {"f": 2}, {})
 
 
 def test_lines_are_read_in_order_and_from_where_one_stood(world: World) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import datetime
+
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +23,7 @@ from oklp.errors import (
     PaymentsSuspended,
     WrongState,
 )
-from oklp.services import launch, ledger, matches, players, statement
+from oklp.services import calls, housekeeping, launch, ledger, matches, operators, players, statement
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.matches import Caller
 from oklp.signing import hash_token
@@ -561,6 +564,51 @@ def test_a_token_is_worth_nothing_to_others_and_not_for_ever(world: World) -> No
             asked(world, game_id, guess)
         details.add(caught.value.detail)
     assert len(details) == 1, "the refusals must not tell which it was"
+
+
+def test_who_went_to_play_is_known_for_a_month_after_the_time_for_results(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispute begins when the token has expired; and it goes in pieces, for every write waits for each."""
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 2)
+    ann, bob = world.players(2)
+    match = world.live(world.game(), [ann, bob], 0)
+    tokens = [launched(world, ann, match.match_id)[1] for _ in range(3)]
+
+    def sweep() -> list[int]:
+        left = [world.count("match_tokens")]
+        while world.run(housekeeping.sweep, world.settings, world.now):
+            left.append(world.count("match_tokens"))
+        return [*left, world.count("match_tokens")]
+
+    world.now += HOUR + housekeeping.TOKENS_KEPT_MS
+    assert set(sweep()) == {3}
+    with refused(NotFound):
+        asked(world, match.game_id, tokens[0])
+    assert [each.user_id for each in world.run(operators.match, match.match_id).launches] == [ann.user_id] * 3
+    world.now += 1
+    left = sweep()
+    assert all(before - after <= 2 for before, after in itertools.pairwise(left))
+    assert left[-1] == 0
+    assert world.run(operators.match, match.match_id).launches == []
+
+
+def test_when_a_game_first_asked_about_a_token_is_kept_with_it(world: World) -> None:
+    ann, bob = world.players(2)
+    match = world.live(world.game(), [ann, bob], 0)
+    of_ann, of_bob = (hash_token(launched(world, each, match.match_id)[1]) for each in (ann, bob))
+
+    def known() -> dict[str, int | None]:
+        found = world.run(operators.match, match.match_id).launches
+        return {each.user_id: None if each.asked_at is None else ms(each.asked_at) for each in found}
+
+    def ms(at: datetime) -> int:
+        return round(at.timestamp() * 1000)
+
+    assert known() == {ann.user_id: None, bob.user_id: None}
+    world.run(calls.keep_asked, {of_ann: world.now + 5, hash_token("nobody's"): world.now})
+    world.run(calls.keep_asked, {of_bob: world.now + 9, of_ann: world.now + 7})
+    assert known() == {ann.user_id: world.now + 5, bob.user_id: world.now + 9}
 
 
 def test_what_cannot_be_launched(world: World) -> None:

@@ -15,6 +15,7 @@ from oklp.web import pages
 from oklp.web.pages.visit import STUDIO, realm_of
 from tests.answering import answering
 from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
+from tests.web.listening import await_true
 from tests.web.test_account_api import mail_to, token_in
 from tests.web.test_authorisation import REPORT
 
@@ -346,6 +347,48 @@ def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     assert table.headers["Content-Type"].startswith("text/csv")
     assert table.text.splitlines()[1].endswith(",2,2,XTS,1000,900,50,50")
     assert site.get(f"{base}/figures", params={"days": "' OR 1=1"}).status_code == 200
+
+
+def test_who_went_to_play_is_said_as_far_as_it_is_known(served: Server) -> None:
+    site = owner(served)
+    body = {
+        "name": f"Asked {next(_numbers)}-{os.getpid()}",
+        "settings": {"discovery": "pull"},
+        "launch_urls": {"browser": "http://127.0.0.1:9/play?token={match-token}", "steam": "steam://run/7"},
+    }
+    config = GameConfig(api(served, site).post("/games", json=body).json()["developer_config"])
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    waiting, match_id = one.create(config.client_id, 0), paid_match(one, two, config.client_id, 0)
+    operator = httpx.Client(base_url=served.url, timeout=30, headers=PAGE)
+    token = served.operator.headers["Authorization"].removeprefix("Bearer ")
+    operator.cookies.set("oklp_operator", token, domain="127.0.0.1", path="/")
+
+    def said(match: str) -> set[str]:
+        texts = (
+            site.get(f"/studio/games/{config.client_id}/matches/{match}").text,
+            operator.get(f"/operator/matches/{match}").text,
+        )
+        return {
+            re.sub(r"<[^>]*>", "", text.partition("Who went to play")[2].partition("</section>")[0]).strip()
+            for text in texts
+        }
+
+    def launch() -> dict[str, str]:
+        (found,) = served.operator.get(f"/matches/{match_id}").json()["launches"]
+        return dict(found)
+
+    assert said(waiting) == {"Nobody yet."}
+    one.act(match_id, "launch", {"platform": "steam"})  # with no token in it, of which nobody keeps anything
+    (unknown,) = said(match_id)
+    assert unknown.startswith("Nobody that is known.")
+    address = one.act(match_id, "launch", {"platform": "browser"})["launch_url"]
+    assert launch()["asked_at"] is None
+    asked = GameClient(served.url, config).http.post(
+        "/api/game/v1/token-info", json={"token": address.partition("token=")[2]}
+    )
+    assert asked.status_code == 200
+    await_true(lambda: launch()["asked_at"] is not None)
+    assert all("the game first asked about it:" in text for text in said(match_id))
 
 
 def test_reports_are_text_and_their_file_runs_nothing(served: Server) -> None:

@@ -189,11 +189,16 @@ class AuditPage(Wire):
 
 
 class MatchLaunch(Wire):
-    """Somebody pressed *Play*; the token that the game was opened with is not kept, only its hash is."""
+    """Somebody pressed *Play*; the token that the game was opened with is not kept, only its hash is.
+
+    Known until thirty days after the token's end. `asked_at` is when the game first asked about it; null where that is
+    not known.
+    """
 
     user_id: str
     launched_at: datetime
     token_expires_at: datetime
+    asked_at: datetime | None
 
 
 class OperatorMatch(Match):

@@ -6,15 +6,16 @@ down once a moment, in one transaction. The buffer takes so many a game and mome
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from oklp import contract
 from oklp.services import views
 from oklp.services.live import Position
 from oklp.storage import calls as store
-from oklp.storage import games
+from oklp.storage import games, matches
 from oklp.storage.engine import Tx, horizon
 from oklp.storage.tx import Row
 
@@ -22,6 +23,8 @@ PAGE = 200
 GAMES_AT_ONCE = 8  # of a moment's whole budget, so many games may have their fill
 CALL, DELIVERY, LEFT_OUT = "call", "delivery", "left-out"
 LONGEST_PATH, LONGEST_DETAIL = 300, 500
+# Of the tokens that games ask about so many are remembered, as many may wait, and so many are written down at once.
+TOKENS_KNOWN, TOKENS_AT_ONCE = 10_000, 200
 
 
 class Noted(NamedTuple):
@@ -49,6 +52,8 @@ class CallBook:
         self._room = limit * GAMES_AT_ONCE
         self._noted: list[Noted] = []
         self._counts: dict[str, int] = {}
+        self._known: set[str] = set()
+        self._asked: dict[str, int] = {}
 
     def has_room(self, game_id: str) -> bool:
         """Count a call, and say whether it is to be noted."""
@@ -68,6 +73,27 @@ class CallBook:
         for each in noted:
             counts[each.game_id] -= 1
         return noted, {game_id: count for game_id, count in counts.items() if count > 0}
+
+    def ask(self, token_hash: str, at: int) -> None:
+        """A game was told what a token stands for. Only of the first time that this process knows of is it kept."""
+        if token_hash in self._known:
+            return
+        if len(self._known) >= TOKENS_KNOWN:
+            self._known.clear()
+        self._known.add(token_hash)
+        if len(self._asked) < TOKENS_KNOWN:
+            self._asked.setdefault(token_hash, at)
+
+    def take_asked(self) -> dict[str, int]:
+        """Of the tokens that games have asked about the first few, with when."""
+        taken = dict(itertools.islice(self._asked.items(), TOKENS_AT_ONCE))
+        for token_hash in taken:
+            del self._asked[token_hash]
+        return taken
+
+
+def keep_asked(tx: Tx, asked: Mapping[str, int]) -> None:
+    matches.set_asked(tx, asked)
 
 
 def keep(tx: Tx, noted: Sequence[Noted], left_out: dict[str, int], now: int) -> None:

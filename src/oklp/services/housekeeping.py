@@ -26,6 +26,7 @@ from oklp.storage.engine import Tx
 DAY_MS = 24 * 3_600_000
 OPERATIONS_KEPT_MS = 3_600_000
 AT_ONCE = 5_000  # rows of a log
+TOKENS_KEPT_MS = 30 * DAY_MS  # beyond their end: who went to play is asked when a result is disputed
 NOTICES_KEPT_MS = 180 * 24 * 3_600_000
 MAILS_KEPT_MS = 30 * 24 * 3_600_000  # less than notices, which say what was mailed: an id of a mail never comes twice
 
@@ -69,6 +70,7 @@ def sweep(tx: Tx, settings: Settings, now: int) -> bool:
         events.sweep_events(tx, now - settings.event_retention_seconds * 1000, AT_ONCE),
         events.sweep_operations(tx, now - OPERATIONS_KEPT_MS, AT_ONCE),
         calls.sweep(tx, now - settings.call_log_seconds * 1000, AT_ONCE),
+        matches.sweep_tokens(tx, now - TOKENS_KEPT_MS, AT_ONCE),
     )
     relays.sweep(tx, now - listening.KEPT_MS)
     tickets.sweep(tx, now)

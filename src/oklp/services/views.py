@@ -183,7 +183,10 @@ def refused_result(row: Row) -> contract.RefusedResult:
 
 def launch(row: Row) -> contract.MatchLaunch:
     return contract.MatchLaunch(
-        user_id=row.user_id, launched_at=when(row.created_at), token_expires_at=when(row.expires_at)
+        user_id=row.user_id,
+        launched_at=when(row.created_at),
+        token_expires_at=when(row.expires_at),
+        asked_at=maybe_when(row.asked_at),
     )
 
 

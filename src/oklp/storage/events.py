@@ -126,7 +126,6 @@ def sweep(tx: Tx, *, idempotency_before: int, failures_before: int, now: int) ->
     """Drop what is only kept for a while. Nothing of this is money, a result or a log."""
     tx.execute(schema.idempotency.delete().where(schema.idempotency.c.created_at < idempotency_before))
     tx.execute(schema.sessions.delete().where(schema.sessions.c.expires_at < now))
-    tx.execute(schema.match_tokens.delete().where(schema.match_tokens.c.expires_at < now))
     tx.execute(schema.login_failures.delete().where(schema.login_failures.c.at < failures_before))
     k = schema.signing_keys
     tx.execute(k.delete().where(k.c.expires_at < now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -335,10 +335,28 @@ def tokens(tx: Tx, hashes: Sequence[str]) -> dict[str, Row]:
     return {row.token_hash: row for row in rows}
 
 
-def launches_of(tx: Tx, match_id: str, limit: int) -> Sequence[Row]:
-    """Rows (user_id, created_at, expires_at), newest first."""
+def set_asked(tx: Tx, asked: Mapping[str, int]) -> None:
+    """When games first asked about tokens, given by their hashes. What is known already stays, and is not written."""
+    unknown = sets.select_in(
+        tx,
+        "SELECT token_hash FROM match_tokens WHERE token_hash {in} AND asked_at IS NULL ORDER BY token_hash FOR UPDATE",
+        sorted(asked),
+    )
+    rows = [(asked[row.token_hash], row.token_hash) for row in unknown]
+    sets.update_rows(tx, schema.match_tokens, ("asked_at",), ("token_hash",), rows)
+
+
+def sweep_tokens(tx: Tx, before: int, most: int) -> bool:
+    """Of those that expired before, the `most` oldest; True when there may be more."""
     t = schema.match_tokens
-    wanted = sa.select(t.c.user_id, t.c.created_at, t.c.expires_at).where(t.c.match_id == match_id)
+    old = sa.select(t.c.token_hash).where(t.c.expires_at < before).order_by(t.c.expires_at).limit(most)
+    return tx.execute(t.delete().where(t.c.token_hash.in_(old))).rowcount >= most
+
+
+def launches_of(tx: Tx, match_id: str, limit: int) -> Sequence[Row]:
+    """Rows (user_id, created_at, expires_at, asked_at), newest first."""
+    t = schema.match_tokens
+    wanted = sa.select(t.c.user_id, t.c.created_at, t.c.expires_at, t.c.asked_at).where(t.c.match_id == match_id)
     return tx.rows(wanted.order_by(t.c.created_at.desc(), t.c.user_id).limit(limit))
 
 

@@ -241,6 +241,7 @@ match_tokens = sa.Table(
     sa.Column("game_id", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
     sa.Column("expires_at", Int, nullable=False, index=True),
+    sa.Column("asked_at", Int),  # by the game, for the first time that is known of
 )
 
 results = sa.Table(

@@ -47,6 +47,7 @@ async def token_info(request: Asked) -> Response:
         body = await parsed(request, contract.TokenInfoRequest)
         question = TokenQuestion(game_id, hash_token(body.token), context.clock())
         info = await context.db.read_set(launch.token_info, question)
+        context.book.ask(question.token_hash, question.now)
     except OklpError as refusal:
         return problem(refusal, _cors(request, context, game_id))
     return JsonText(info.model_dump_json(), _cors(request, context, game_id))
