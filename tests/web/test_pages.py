@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import httpx
@@ -257,6 +258,37 @@ def test_the_language_is_the_browsers_until_one_is_chosen(served: Server) -> Non
     ):
         told = browser(served, **{"Accept-Language": wanted}).get("/").headers["Content-Language"]
         assert told == language, wanted
+
+
+def choices(text: str) -> list[str]:
+    """Where the links of the footer lead that choose a language or a theme."""
+    foot = text.partition('<ul class="foot-links">')[2].partition("</ul>")[0]
+    return [html.unescape(href) for href in re.findall(r'href="([^"]*)"', foot) if href != "/docs"]
+
+
+def test_a_language_is_chosen_without_losing_the_address(served: Server) -> None:
+    site = browser(served)
+    text = site.get("/log-in?next=%2Fmatches%3Fshow%3Dopen%26x%3D%C3%BC&theme=sepia&b=1&b=2").text
+    rest = "next=%2Fmatches%3Fshow%3Dopen%26x%3D%C3%BC&b=1&b=2"
+    assert choices(text) == [
+        f"?{rest}&{chosen}" for chosen in ("language=en", "language=de", "theme=light", "theme=dark")
+    ]
+    answer = site.get(f"/log-in{choices(text)[1]}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/log-in?{rest}")
+    german = site.get(answer.headers["Location"])
+    assert german.headers["Content-Language"] == "de"
+    assert 'value="/matches?show=open&amp;x=ü"' in german.text
+
+
+def test_what_answers_a_form_is_not_left_by_choosing_a_language(served: Server) -> None:
+    """At its address there is nothing to come back to: what was typed, or is shown this once, would be gone."""
+    player = PlayerClient(served.url)
+    site = logged_in(served, player)
+    shown = site.get("/wallet").text
+    assert len(choices(shown)) == 4
+    refused = site.post("/wallet", data={**tokens(shown), "kind": "deposit", "amount": "much"})
+    assert (refused.status_code, choices(refused.text)) == (422, [])
+    assert choices(site.post("/matches/new").text) == []
 
 
 def test_assets_are_kept_by_browsers_for_as_long_as_they_do_not_change(served: Server) -> None:

@@ -250,6 +250,5 @@ def _preference(visit: Visit) -> Response | None:
         return None
     for name, value in chosen.items():
         visit.set_cookie(name, str(value), YEAR_SECONDS)
-    others = [each for each in visit.request.query_params.multi_items() if each[0] not in ("language", "theme")]
-    rest = urlencode(others)
+    rest = urlencode(visit.without_choices())
     return go(visit, f"{visit.at}?{rest}" if rest else visit.at)

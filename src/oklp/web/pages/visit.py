@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,6 +37,7 @@ NOTICES = "oklp_notices"
 NUL, REPLACED = "\0", "\ufffd"
 THEME = "oklp_theme"
 THEMES = ("auto", "light", "dark")
+CHOICES = ("language", "theme")  # in the address of any page
 CSRF_FIELD = "_csrf"
 ONCE_FIELD = "_once"
 YEAR_SECONDS = 365 * 24 * 3600
@@ -186,6 +187,19 @@ class Visit:
     def path(self) -> str:
         """This address with its query."""
         return f"{self.at}?{self.query}" if self.query else self.at
+
+    @property
+    def answers_form(self) -> bool:
+        """Whether this page is the answer to a form: at its address there is nothing, or not this, without the form."""
+        return self.request.method == "POST"
+
+    def choosing(self, name: str, value: str) -> str:
+        """A link to this very page that chooses a language or a theme: what else is in its address stays."""
+        return f"?{urlencode([*self.without_choices(), (name, value)])}"
+
+    def without_choices(self) -> list[tuple[str, str]]:
+        """The query but for the language and the theme that it chooses."""
+        return [each for each in self.request.query_params.multi_items() if each[0] not in CHOICES]
 
     def argument(self, name: str) -> str | None:
         """Of the query. None for an empty one too: a form that is sent by GET has all of its fields in the address."""
