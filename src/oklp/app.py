@@ -62,7 +62,7 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
 RELOAD_PAUSE_SECONDS = 1.0
-TRAFFIC = frozenset({"calls", "deliveries", "events", "outcomes", "proposals"})
+TRAFFIC = frozenset({"calls", "deliveries", "events", "games", "outcomes", "proposals"})
 
 
 def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presence: Presence | None = None) -> FastAPI:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.answering import answering
 from tests.browser.test_site import PHONE, _check, visitor
 from tests.browser.test_site import log_in as log_in_player
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
+from tests.web.staff import await_delivery
 
 PRODUCTION = {"OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": "k" * 43}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -175,6 +177,27 @@ def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None
         expect(page.get_by_text("The game is approved")).to_be_visible()
         operator.faults = [fault for fault in operator.faults if "422" not in fault]
     assert player.must(200, "GET", f"/games/{game_id}")["name"] == HOSTILE[:60]
+
+
+def test_a_delivery_comes_anew_and_what_is_shut_stays_shut(platform: Server, browser: Browser) -> None:
+    with visitor(browser) as operator, answering(500, "no", {}) as url:
+        page = operator.page
+        game_id = platform.register(url).client_id
+        delivery_id = platform.studio.post(f"/games/{game_id}/test-event").json()["delivery_id"]
+        await_delivery(platform.operator, delivery_id)
+        log_in(page, platform.url)
+        page.goto(f"{platform.url}/operator/deliveries/{delivery_id}")
+        attempts = page.locator("details.extra")
+        expect(attempts).to_have_count(1)
+        attempts.first.locator("summary").click()
+        expect(attempts.first).not_to_have_attribute("open", "")
+        sent = platform.operator.post(f"/deliveries/{delivery_id}/resend", json={"reason": "once more"})
+        assert sent.status_code == 200, sent.text
+        await_delivery(platform.operator, delivery_id)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # instead of waiting for its time
+        expect(attempts).to_have_count(2)
+        expect(attempts.first).not_to_have_attribute("open", "")
+        expect(attempts.last).to_have_attribute("open", "")
 
 
 def test_the_books_are_verified_by_a_job(platform: Server, browser: Browser) -> None:

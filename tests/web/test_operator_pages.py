@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from oklp.storage.schema import events, refused_results
 from oklp.storage.schema_proposals import proposals
+from oklp.web.caller import to_cursor
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
 from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
@@ -134,6 +135,22 @@ def test_an_empty_parameter_of_a_page_is_none(served: Server) -> None:
     for path in ("approvals", "audit", "matches", "deliveries", "players", "games", "ledger"):
         answers = [site.get(f"/operator/{path}{query}") for query in ("", "?cursor=", "?cursor=x")]
         assert [each.status_code for each in answers] == [200, 200, 422], path
+
+
+def test_what_happens_is_seen_without_loading_a_page_again(served: Server) -> None:
+    game = served.register(discovery="pull")
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = paid_match(one, two, game.client_id)
+    event = served.studio.post(f"/games/{served.register('http://127.0.0.1:9/m').client_id}/test-event").json()
+    site = console(served, served.operator)
+    lists = ("games", "matches", "deliveries", "ledger", "audit")
+    things = (f"matches/{match_id}", f"players/{one.user_id}", f"games/{game.client_id}")
+    for path in ("", *lists, *things, f"deliveries/{event['delivery_id']}"):
+        parts = re.findall(r"<[a-z]+ [^>]*data-poll=[^>]*>", site.get(f"/operator/{path}".rstrip("/")).text)
+        assert parts, path
+        assert all(' id="' in f" {part}" and "data-refresh" in part for part in parts), path
+    older = site.get("/operator/audit", params={"cursor": to_cursor(10**9)})
+    assert (older.status_code, "data-poll" in older.text) == (200, False), "what is older stays as it is"
 
 
 def proposals_of(match_id: str, count: int) -> list[dict[str, object]]:

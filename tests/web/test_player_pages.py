@@ -69,6 +69,18 @@ def test_a_profile_shows_results_to_others_and_money_to_its_player_alone(
     assert winner.call("PUT", "/me/privacy", {"private": "perhaps"}).status_code in (400, 422)
 
 
+def test_matches_of_strangers_come_up_without_loading_the_page_again(
+    served: Server, played: tuple[str, PlayerClient, PlayerClient]
+) -> None:
+    """The player's own stream tells of his own matches."""
+    game_id, winner, _ = played
+    site = logged_in(served, winner)
+    paths = ("/matches?show=open", f"/games/{game_id}", "/matches")
+    polled = [re.findall(r'id="([a-z]+)" data-refresh data-poll', site.get(path).text) for path in paths]
+    assert polled == [["matches"], ["waiting"], []]
+    assert "data-poll" not in browser(served).get(f"/games/{game_id}").text
+
+
 def test_notifications_are_counted_in_the_frame_listed_and_read(served: Server) -> None:
     game = served.register(discovery="pull")
     ada, bea = PlayerClient(served.url), PlayerClient(served.url)

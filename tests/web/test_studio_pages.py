@@ -185,6 +185,31 @@ def test_pages_of_studios_are_shown_to_their_members_alone(served: Server) -> No
                 assert answer.status_code == 404, (method, path)
 
 
+def test_every_page_that_shows_what_happens_is_kept_up_to_date(served: Server) -> None:
+    site = owner(served)
+    base = f"/studio/games/{register(served, site)}"
+    live = {base, *(f"{base}/{name}" for name in ("webhooks", "matches", "log"))}
+    asks = {"/studio", "/studio/members", *(f"{base}/{name}" for name in ("figures", "conformance", "faults"))}
+    for path in live | asks:
+        text = site.get(path).text
+        assert re.search(r' id="[a-z]+"[^>]* data-refresh', text.partition("<main")[2]), path
+        assert (f'data-live="{path}/live"' in text) == (path in live), path
+        assert ("data-poll=" in text) == (path in asks), path
+
+
+def test_the_page_of_a_game_hears_of_its_review_at_once(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    path = f"/studio/games/{game_id}"
+    with site.stream("GET", f"{path}/live", headers={"Accept": "text/event-stream"}, timeout=10) as stream:
+        lines = stream.iter_lines()
+        assert "event: change" in lines  # as it is
+        decision = {"decision": "suspend", "reason": "for a test"}
+        assert served.operator.post(f"/games/{game_id}/vetting", json=decision).status_code == 200
+        assert "event: change" in lines
+    assert "for a test" in site.get(path).text
+
+
 def test_viewers_change_nothing_and_are_offered_nothing_to_change(served: Server) -> None:
     site = owner(served)
     game_id = register(served, site)

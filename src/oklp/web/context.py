@@ -51,7 +51,7 @@ class Context:
     book: CallBook
     listeners: Bell = field(default_factory=Bell)
     calls: Bell = field(default_factory=Bell)
-    traffic: Bell = field(default_factory=Bell)  # matches, deliveries, calls: what open pages of studios show
+    traffic: Bell = field(default_factory=Bell)  # matches, deliveries, calls, games: what open pages of studios show
     origins: dict[str, frozenset[str]] = field(default_factory=dict)  # of browser templates → games
     armed: Armed = field(default_factory=dict)  # injected faults; empty in production
 

@@ -50,8 +50,21 @@ function tick() {
   }
 }
 
+// What somebody has opened or closed stays so when its part comes anew.
+const opened = new Map();
+function nameOf(details) {
+  const part = details.closest("[data-refresh]");
+  return part && `${part.id} ${details.id || [...part.querySelectorAll("details")].indexOf(details)}`;
+}
+document.addEventListener("toggle", ({ target }) => {
+  if (target.matches("[data-refresh] details:not(.dialog)")) opened.set(nameOf(target), target.open);
+}, true);
+
 // Parts of the page come anew when something happens, so this is done again after each.
 export function enliven() {
+  for (const details of document.querySelectorAll("[data-refresh] details:not(.dialog)")) {
+    details.open = opened.get(nameOf(details)) ?? details.open;
+  }
   for (const time of document.querySelectorAll("time[data-local]:not([data-done])")) {
     time.textContent = moments.format(new Date(time.dateTime));
     time.dataset.done = "";

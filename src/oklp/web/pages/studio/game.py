@@ -12,7 +12,7 @@ from oklp.services.studios import DEVELOPER
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
-from oklp.web.pages.studio import game_form
+from oklp.web.pages.studio import game_form, live
 from oklp.web.pages.studio.desk import (
     GAME,
     change_game,
@@ -37,6 +37,7 @@ async def game_page(visit: Visit) -> Response:
         config=config,
         overlap_seconds=visit.here.settings.secret_overlap_seconds,
         currency=visit.here.settings.currency,
+        live=live.address(visit),
     )
 
 
@@ -102,6 +103,7 @@ async def change(visit: Visit) -> Response:
 SETTINGS = f"{GAME}/settings"
 routes: list[Route] = [
     studio_page(GAME, game_page),
+    live.live_route(GAME, the_game),
     studio_page(f"{GAME}/developer-config.json", developer_config),
     studio_page(f"{GAME}/secrets", rotate, "POST", least=DEVELOPER),
     studio_page(f"{GAME}/review", submit, "POST", least=DEVELOPER),

@@ -26,6 +26,8 @@ async def members(visit: Visit) -> Response:
 
 async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     member = member_of(visit)
+    if status != 200:
+        visit.address = MEMBERS  # what is shown is that page, and goes on being kept up to date
     found = await visit.here.db.read(studios.members, member.studio_id)
     return await show(visit, "studio/members.html", status, members=found.members, member=member, form=form)
 
