@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from oklp.storage.schema import events, refused_results
 from oklp.storage.schema_proposals import proposals
 from oklp.web.caller import to_cursor
+from oklp.web.pages import facts
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
 from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
@@ -153,6 +154,38 @@ def test_what_happens_is_seen_without_loading_a_page_again(served: Server) -> No
     assert (older.status_code, "data-poll" in older.text) == (200, False), "what is older stays as it is"
 
 
+def test_the_audit_log_says_what_was_changed_into_what(served: Server) -> None:
+    game_id = served.register("http://127.0.0.1:9/old").client_id
+    change = {"webhook_url": "http://127.0.0.1:9/new", "name": "<b>Anew</b>"}
+    assert served.studio.patch(f"/games/{game_id}", json=change).status_code == 200
+    site = console(served, served.operator)
+    for path in (f"/operator/audit?subject=game:{game_id}", f"/operator/games/{game_id}"):
+        text = site.get(path).text
+        assert "http://127.0.0.1:9/old → http://127.0.0.1:9/new" in text, path
+        assert "→ &lt;b&gt;Anew&lt;/b&gt;" in text, path
+        assert "<b>Anew" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        ({}, []),
+        ({"amount": 900, "currency": "XTS"}, [("amount", "9.00\xa0XTS")]),
+        ({"amount": 900}, [("amount", "900")]),
+        ({"username": "ann", "from": "viewer", "to": "owner"}, [("username", "ann"), ("from → to", "viewer → owner")]),
+        ({"settings.x": {"from": None, "to": [1, "b"]}}, [("settings.x", "\N{EN DASH} → 1, b")]),
+        ({"from": {"role": "a", "status": "b"}, "to": {"role": "c", "status": "b"}}, [("role", "a → c")]),
+        (
+            {"prizes": [["ann", 900], ["bob", 100]], "books": {"clean": True}},
+            [("prizes", "ann: 900, bob: 100"), ("books.clean", "true")],
+        ),
+        ({"faults": [{"check": "x"}]}, [("faults", '{"check": "x"}')]),
+    ],
+)
+def test_the_detail_of_an_entry_as_facts(detail: dict[str, object], said: list[tuple[str, str]]) -> None:
+    assert facts.of(detail, "en") == said
+
+
 def proposals_of(match_id: str, count: int) -> list[dict[str, object]]:
     """Rows of what waits for long, made before anything else that waits: each of one player's winnings."""
     made = {"match_id": match_id, "action": "held-winnings.release", "request": '{"decision": "release"}'}
@@ -277,7 +310,10 @@ def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
     credentials = {"username": me["username"], "password": PASSWORD}
     sue.headers["Authorization"] = f"Bearer {sue.post('/sessions', json=credentials).json()['token']}"
     assert sue.get("/me").json()["role"] == "finance"
-    assert REASON["reason"] in admin.get(page).text
+    shown = admin.get(page).text
+    assert REASON["reason"] in shown
+    assert "support → finance" in shown
+    assert "It counts from the next log-in" in shown
     assert decide(action="suspend", **REASON).status_code == 303
     assert sue.get("/me").status_code == 401
     assert sue.post("/sessions", json=credentials).status_code == 401

@@ -25,7 +25,7 @@ from oklp import contract
 from oklp.errors import InvariantBroken, OklpError
 from oklp.services import ledger, notices
 from oklp.web.languages import LANGUAGE
-from oklp.web.pages import assets, icons, refusals, words
+from oklp.web.pages import assets, facts, icons, refusals, words
 from oklp.web.pages.charts import Charts
 from oklp.web.pages.visit import (
     CSRF_FIELD,
@@ -92,6 +92,7 @@ def environment(language: str) -> Environment:
         exact_duration=lambda seconds: words.life(seconds, language),
         plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
         percent=lambda bps: words.percent(bps, language),
+        facts=lambda detail: facts.of(detail, language),
     )
     return made
 
