@@ -193,6 +193,9 @@ def test_every_page_that_shows_what_happens_is_kept_up_to_date(served: Server) -
     for path in live | asks:
         text = site.get(path).text
         assert re.search(r' id="[a-z]+"[^>]* data-refresh', text.partition("<main")[2]), path
+        ids = re.findall(r' id="([^"]+)"', text)
+        assert sorted(ids) == sorted(set(ids)), path
+        assert set(re.findall(r'<label for="([^"]+)"', text)) <= set(ids), path
         assert (f'data-live="{path}/live"' in text) == (path in live), path
         assert ("data-poll=" in text) == (path in asks), path
 
