@@ -131,6 +131,24 @@ def test_a_reason_has_lines_and_one_that_is_refused_is_not_lost(served: Server) 
     ]
 
 
+def test_what_is_in_the_way_is_said_in_the_operators_language_first(served: Server) -> None:
+    game = served.register(discovery="pull")
+    match_id = paid_match(PlayerClient(served.url), PlayerClient(served.url), game.client_id)
+    site, path = console(served, served.operator), f"/operator/matches/{match_id}"
+    assert site.post(f"{path}/abort", data={**tokens(site.get(path).text), **REASON}).status_code == 303
+
+    def again(language: str) -> str:
+        headers = {"Accept-Language": language}
+        refused = site.post(f"{path}/abort", data={**tokens(site.get(path).text), **REASON}, headers=headers)
+        assert refused.status_code == 409
+        return str(refused.text.partition('role="alert"')[2].partition("</div>")[0])
+
+    english, german = again("en"), again("de")
+    assert "lang=" not in english
+    (named,) = re.findall(r"<p>(.*)</p>", english)
+    assert f'<p>So wie die Dinge stehen, geht das nicht. <span lang="en">{named}</span></p>' in german
+
+
 def test_an_empty_parameter_of_a_page_is_none(served: Server) -> None:
     site = console(served, served.operator)
     for path in ("approvals", "audit", "matches", "deliveries", "players", "games", "ledger"):

@@ -11,6 +11,7 @@ from itertools import count
 import httpx
 import pytest
 
+from oklp.domain.faults import KINDS
 from oklp.web import pages
 from oklp.web.pages.visit import STUDIO, realm_of
 from tests.answering import answering
@@ -417,6 +418,47 @@ def test_who_went_to_play_is_said_as_far_as_it_is_known(served: Server) -> None:
     assert asked.status_code == 200
     await_true(lambda: launch()["asked_at"] is not None)
     assert all("the game first asked about it:" in text for text in said(match_id))
+
+
+def test_the_platforms_own_words_are_in_the_readers_language(served: Server) -> None:
+    """What a game or the network said comes as it came, and says that it is English."""
+    site = owner(served)
+    game_id = register(served, site)
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    refused = paid_match(one, two, game_id)
+    one.await_status(refused, "aborted")
+    cancelled = one.create(game_id, 100)
+    one.act(cancelled, "cancel")
+    operator = httpx.Client(base_url=served.url, timeout=30, headers=PAGE)
+    token = served.operator.headers["Authorization"].removeprefix("Bearer ")
+    operator.cookies.set("oklp_operator", token, domain="127.0.0.1", path="/")
+    for visit in (site, operator):
+        visit.headers["Accept-Language"] = "de"
+    base = f"/studio/games/{game_id}"
+    detail = one.match(refused)["abort_detail"]
+    for visit, path in ((site, f"{base}/matches/"), (operator, "/operator/matches/")):
+        text = visit.get(f"{path}{refused}").text
+        assert "Das Spiel hat das Match nicht angenommen." in text, path
+        assert f'<span class="muted" lang="en">{detail}</span>' in html.unescape(text), path
+        text = visit.get(f"{path}{cancelled}").text
+        assert "Wer es angelegt hat, hat es abgesagt." in text, path
+        assert one.match(cancelled)["abort_detail"] not in text, path
+    listed = site.get(f"{base}/matches").text
+    assert "Das Spiel hat das Match nicht angenommen." in listed
+    for visit, path in ((site, base), (operator, f"/operator/games/{game_id}")):
+        text = visit.get(path).text
+        assert "Die Sandbox gibt sofort frei." in text, path
+        assert "approves at once" not in text, path
+
+
+def test_what_faults_do_is_said_in_every_language(served: Server) -> None:
+    site = owner(served)
+    path = f"/studio/games/{register(served, site)}/faults"
+    said = [text for kind in KINDS.values() for text in (kind.help, kind.expect)]
+    shown = html.unescape(site.get(path).text)
+    assert [text for text in said if text not in shown] == []
+    german = html.unescape(site.get(path, headers={"Accept-Language": "de"}).text)
+    assert [text for text in said if text in german] == []
 
 
 def test_reports_are_text_and_their_file_runs_nothing(served: Server) -> None:

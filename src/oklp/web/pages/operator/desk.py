@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 from urllib.parse import quote
 
+from markupsafe import Markup
 from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import OklpError, RoleMissing, SecondFactorMissing
+from oklp.errors import Conflict, LimitReached, OklpError, RoleMissing, SecondFactorMissing
 from oklp.services import console, factors, idempotency, proposals, staff
 from oklp.services.console import Found
 from oklp.services.staff import Operator
 from oklp.storage.engine import Tx
-from oklp.web.pages import doors, forms
+from oklp.web.languages import SOURCE
+from oklp.web.pages import doors, forms, refusals
 from oklp.web.pages.charts import Point
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import Handler, go, page, show
@@ -110,9 +112,19 @@ def refused(visit: Visit, refusal: OklpError) -> Form:
     visit.address = doors.page_of(visit.at) or ""  # what is shown is that page, and goes on being kept up to date
     form.errors = {"reason": _not_a_reason(visit)} if "reason" in form.errors else {}
     if not form.errors:
-        # Operators are told what programs are told: it names what is in the way.
-        form.error = "; ".join(f"{each.field}: {each.message}" for each in refusal.errors) or refusal.detail
+        form.error = _in_the_way(visit, refusal)
     return form
+
+
+def _in_the_way(visit: Visit, refusal: OklpError) -> str:
+    """What programs are told names it, in English. Who reads another language is told a sentence of it before that."""
+    named = "; ".join(f"{each.field}: {each.message}" for each in refusal.errors) or refusal.detail
+    if visit.language == SOURCE:
+        return named
+    said = refusals.sentence(visit, refusal)
+    if isinstance(refusal, Conflict) and not isinstance(refusal, LimitReached):
+        said = visit._("As things stand, this is not possible.")
+    return Markup('{} <span lang="en">{}</span>').format(said, named)
 
 
 def _not_a_reason(visit: Visit) -> str:
