@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_site import PHONE, visitor
 from tests.harness import PASSWORD, PlayerClient, Server
-from tests.web.test_account_api import NEW_PASSWORD, mail_to
+from tests.web.test_account_api import NEW_PASSWORD, mail_to, person, token_in
 
 
 def check(page: Page) -> None:
@@ -53,6 +53,25 @@ def test_back_in_by_the_link_of_a_mail(platform: Server, browser: Browser) -> No
         expect(page.get_by_text("The new password works from now on.")).to_be_visible()
         first_step(page, platform.url, player.username, NEW_PASSWORD)
         page.wait_for_url("**/games")
+
+
+def test_the_way_out_of_mails_is_for_everyone(platform: Server, browser: Browser) -> None:
+    _, email, http = person(platform, "player")
+    token = token_in(platform, mail_to(platform, email, "email-verification"), "/verify-email")
+    assert http.post("/email-verifications/confirm", json={"token": token}).status_code == 204
+    http.post("/wallet/deposits", json={"amount": 1_000, "currency": "XTS"})
+    ask = {"game_id": platform.register(discovery="pull").client_id, "entry_fee": {"amount": 300, "currency": "XTS"}}
+    match_id = http.post("/matches", json=ask).json()["match_id"]
+    http.post(f"/matches/{match_id}/confirm")
+    assert http.post(f"/matches/{match_id}/cancel").status_code == 200
+    mail = mail_to(platform, email, "notification")
+    with visitor(browser, **PHONE) as somebody:
+        page = somebody.page
+        page.goto(next(word for word in mail["text"].split() if "/unsubscribe?token=" in word))
+        check(page)
+        page.get_by_role("button", name="Stop them").click()
+        expect(page.get_by_role("heading", name="No more e-mails about this")).to_be_visible()
+        check(page)
 
 
 def test_an_authenticator_app_from_its_qr_code_to_the_second_step(platform: Server, browser: Browser) -> None:

@@ -13,6 +13,7 @@ from tests.browser.test_site import PHONE, _check, visitor
 from tests.browser.test_site import log_in as log_in_player
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 from tests.web.staff import await_delivery
+from tests.web.test_authorisation import REPORT
 
 PRODUCTION = {"OKLP_SANDBOX": "0", "OKLP_SECRET_KEY": "k" * 43}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -223,7 +224,10 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, browser: Br
     paths = ["", "/games", f"/games/{game.client_id}", "/players", f"/players/{one.user_id}", "/matches",
              f"/matches/{match_id}", "/deliveries", "/ledger", f"/ledger?account=player:{one.user_id}", "/books",
              "/audit", "/health", "/search?q=player", "/search?q=nothing-here",
-             f"/deliveries/{delivery['delivery_id']}", f"/matches/{delivery['match_id']}"]  # fmt: skip
+             f"/deliveries/{delivery['delivery_id']}", f"/matches/{delivery['match_id']}", "/team"]  # fmt: skip
+    report = platform.studio.post(f"/games/{game.client_id}/conformance-reports", json=REPORT).json()["report_id"]
+    me = platform.operator.get("/me").json()["operator_id"]
+    paths += [f"/games/{game.client_id}/reports/{report}", f"/team/{me}"]
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as operator:
             log_in(operator.page, platform.url)

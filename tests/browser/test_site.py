@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from oklp.web.pages.visit import PLAYER
 from tests.browser.tile_rush import GameServer, Person, person, playing
-from tests.harness import PASSWORD, PlayerClient, Server
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -362,19 +362,28 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameS
     whose words are longer."""
     player, other = PlayerClient(platform.url), PlayerClient(platform.url)
     match_id = player.create(game.game_id, 500, invite=[other.username])
+    pulled = platform.register(discovery="pull")
+    live, over = (paid_match(player, other, pulled.client_id, 500) for _ in range(2))
+    back_end = GameClient(platform.url, pulled)
+    assert back_end.finish(back_end.report(over, player.user_id)).status_code == 200
+    cancelled = player.create(pulled.client_id, 500)
+    player.act(cancelled, "cancel")
     open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style", "/forgot-password",
                    "/verify-email?token=any"]  # fmt: skip
     own = ["/games", f"/games/{game.game_id}", "/matches", "/matches?show=open", f"/matches/{match_id}", "/matches/new",
            "/wallet?kind=fees", "/wallet?show=payments", "/settings", "/settings/notifications", "/security",
            "/notifications", f"/players/{player.username}"]  # fmt: skip
+    own += [f"/matches/{each}" for each in (live, over, cancelled)]
+    nowhere = ["/nowhere", f"/matches/{'0' * 24}", "/studio/nowhere", "/operator/nowhere"]
     for options in ({"color_scheme": "light"}, {**PHONE, "locale": "de-DE"}):
         with visitor(browser, **options) as somebody:
             for path in open_to_all:
                 _check(somebody.page, platform.url + path)
             session = player.http.headers["Authorization"].removeprefix("Bearer ")
             somebody.page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
-            for path in own:
+            for path in own + nowhere:
                 _check(somebody.page, platform.url + path)
+            somebody.faults = [fault for fault in somebody.faults if "404" not in fault]
 
 
 def _check(page: Page, url: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.answering import answering
+from tests.browser.test_identity import check
 from tests.browser.test_site import PHONE, _check, visitor
-from tests.harness import PASSWORD, Server, free_port
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, free_port, paid_match
 from tests.web.test_authorisation import REPORT
 
 SECRET_KEY = "a key that only this test knows, of some length"
@@ -172,6 +174,12 @@ def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, brow
     own += [f"{base}/{name}" for name in ("matches", "figures", "log", "conformance", "faults", "guide")]
     report = platform.studio.post(f"/games/{game_id}/conformance-reports", json=REPORT).json()["report_id"]
     own += [f"{base}/conformance/{report}", "/studio/members"]
+    pulled = platform.register(discovery="pull")
+    one, two = PlayerClient(platform.url), PlayerClient(platform.url)
+    over, live = (paid_match(one, two, pulled.client_id, 500) for _ in range(2))
+    back_end = GameClient(platform.url, pulled)
+    assert back_end.finish(back_end.report(over, one.user_id)).status_code == 200
+    own += [f"/studio/games/{pulled.client_id}{path}" for path in ("/matches", f"/matches/{over}", f"/matches/{live}")]
     for options in ({"color_scheme": "light"}, PHONE):
         with visitor(browser, **options) as somebody:
             for path in ("/studio", "/studio/sign-up", "/studio/log-in"):
@@ -179,3 +187,29 @@ def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, brow
             somebody.page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
             for path in own:
                 _check(somebody.page, platform.url + path)
+
+
+@pytest.mark.parametrize("options", [{"color_scheme": "light"}, PHONE], ids=["desk", "phone"])
+def test_every_step_of_a_registration_is_for_everyone(
+    platform: Server, browser: Browser, options: dict[str, Any]
+) -> None:
+    name = f"For everyone {len(options)}"
+    steps = (
+        ("Name of the game", name, "Its matches"),
+        ("Match info webhook URL", "http://127.0.0.1:9/match", "Its players"),
+        ("Browser", "http://127.0.0.1:9/play?t={match-token}", "Its rules"),
+        ("Fee, per cent", "10", "Look it over"),
+    )
+    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
+    with visitor(browser, **options) as somebody:
+        page = somebody.page
+        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+        page.goto(f"{platform.url}/studio/new-game")
+        for label, text, title in steps:
+            page.get_by_label(label).fill(text)
+            page.get_by_role("button", name="Next").click()
+            expect(page.get_by_role("heading", name=title)).to_be_visible()
+            check(page)
+        page.get_by_role("button", name="Register").click()
+        expect(page.get_by_role("heading", name=f"{name} is registered")).to_be_visible()
+        check(page)
