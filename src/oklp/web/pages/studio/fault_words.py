@@ -1,13 +1,13 @@
 """What each fault does and what a sound game does about it, in the reader's language.
 
-The English is that of `domain.faults.KINDS`, which the command line and docs/faults.md have: a test compares them.
+The English is that of `KINDS`, which the command line and docs/faults.md have: a test compares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from oklp.domain.faults import KINDS
+from oklp.services.faults import KINDS
 from oklp.web.pages.visit import Visit
 
 
