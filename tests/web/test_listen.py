@@ -92,10 +92,14 @@ def test_what_the_local_game_answers_decides_on_the_match(served: Server, receiv
         assert one.match(refused)["status"] == "aborted"
         detail = await_delivery(served.studio, second["delivery_id"])
         assert [(each["status"], each["url"]) for each in detail["log"]] == [(500, local), (200, local)]
+        # A start that was taken after all is called off.
+        called_off = listening.await_results(4)[3]
+        assert (called_off["event"], called_off["match_id"]) == ("match.aborted", refused)
         assert "authorization" not in json.dumps(detail).lower()
         assert listening.stop(signal.SIGTERM) == 0
-    request = receivers.requests(local)[0]
-    assert request.method == "PUT"
+    received = receivers.requests(local)
+    assert [each.method for each in received] == ["PUT", "PUT", "PUT", "DELETE"]
+    request = received[0]
     assert json.loads(request.body)["match_id"] == started
     certs = httpx.get(f"{game.auth['public_key_url']}").json()
     assert certs["public_key"]
@@ -105,7 +109,7 @@ def test_what_the_local_game_answers_decides_on_the_match(served: Server, receiv
     assert request.headers["host"] == local.split("/")[2]
     # The listener has left: the platform calls the URL itself again, at once.
     assert one.await_status(paid_match(one, two, game.client_id), "live", "aborted")["status"] == "aborted"
-    assert len(receivers.requests(local)) == 3
+    assert len(receivers.requests(local)) == 4
 
 
 def test_what_a_listener_did_not_get_in_time_aborts_and_is_shown(served: Server, receivers: Receivers) -> None:

@@ -132,13 +132,16 @@ def sweep(tx: Tx, *, idempotency_before: int, failures_before: int, now: int) ->
 
 
 def sweep_events(tx: Tx, before: int, most: int) -> bool:
-    """Of the `most` oldest those from before; True when all of them went, and there may be more."""
+    """Of the `most` oldest those from before; True when half of them went, and there may be more.
+
+    Half: a few that a clock of the future dated stay until then, and hold up nothing.
+    """
     old = sa.select(e.c.seq, e.c.tx_number, e.c.at).order_by(e.c.tx_number, e.c.seq).limit(most).subquery()
     # What has to be counted yet stays, however old it is.
     f = schema_records.followers
     read = sa.exists().where(sa.tuple_(old.c.tx_number, old.c.seq) <= sa.tuple_(f.c.tx_number, f.c.seq))
     gone = sa.select(old.c.seq).where(old.c.at < before, read)
-    return tx.execute(e.delete().where(e.c.seq.in_(gone))).rowcount >= most
+    return tx.execute(e.delete().where(e.c.seq.in_(gone))).rowcount * 2 >= most
 
 
 def sweep_operations(tx: Tx, before: int, most: int) -> bool:
@@ -147,4 +150,4 @@ def sweep_operations(tx: Tx, before: int, most: int) -> bool:
     old = sa.select(o.c.number, o.c.at).order_by(o.c.number).limit(most).subquery()
     newest_number = sa.select(sa.func.max(o.c.number)).scalar_subquery()
     gone = sa.select(old.c.number).where(old.c.at < before, old.c.number < newest_number)
-    return tx.execute(o.delete().where(o.c.number.in_(gone))).rowcount >= most
+    return tx.execute(o.delete().where(o.c.number.in_(gone))).rowcount * 2 >= most
