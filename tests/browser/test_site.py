@@ -351,10 +351,10 @@ def test_a_page_asks_as_often_as_the_most_hurried_of_its_parts(platform: Server,
                 }
                 const own = document.querySelector("script[type=module]").src;
                 const { poll } = await import(new URL("live.js", own));
-                poll({ enliven: () => (window.asked = true), ended() {}, offline() {} });
+                poll({ enliven: () => (document.body.dataset.asked = "yes"), ended() {}, offline() {} });
             }"""
         )
-        page.wait_for_function("window.asked", timeout=10_000)
+        page.wait_for_selector("body[data-asked]", timeout=10_000)
 
 
 def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:
