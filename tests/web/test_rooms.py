@@ -168,9 +168,12 @@ def test_whoever_lost_or_only_looks_sees_who_won(served: Server, game: GameConfi
     one, two, other = (PlayerClient(served.url) for _ in range(3))
     match_id = one.create(game.client_id, 500, invite=[two.username], visibility="public")
     two.act(match_id, "join")
+    polled = ["data-poll" in room_of(served, player, match_id) for player in (one, two, other)]
+    assert polled == [False, False, True], "nobody tells those without a seat of what happens"
     for player in (one, two):
         player.act(match_id, "confirm")
     finished(served, game, match_id, one)
+    assert "data-poll" not in room_of(served, other, match_id)
     for player, title in ((two, "You did not win"), (other, "The match is over")):
         room = room_of(served, player, match_id)
         assert f"<h2>{title}</h2>" in room
