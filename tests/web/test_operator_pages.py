@@ -162,8 +162,9 @@ def test_what_happens_is_seen_without_loading_a_page_again(served: Server) -> No
     match_id = paid_match(one, two, game.client_id)
     event = served.studio.post(f"/games/{served.register('http://127.0.0.1:9/m').client_id}/test-event").json()
     site = console(served, served.operator)
-    lists = ("games", "matches", "deliveries", "ledger", "audit")
-    things = (f"matches/{match_id}", f"players/{one.user_id}", f"games/{game.client_id}")
+    lists = ("games", "matches", "deliveries", "ledger", "audit", "players", "team")
+    operator_id = re.findall(r"/operator/team/([0-9a-f-]{36})", site.get("/operator/team").text)[0]
+    things = (f"team/{operator_id}", f"matches/{match_id}", f"players/{one.user_id}", f"games/{game.client_id}")
     for path in ("", *lists, *things, f"deliveries/{event['delivery_id']}"):
         parts = re.findall(r"<[a-z]+ [^>]*data-poll=[^>]*>", site.get(f"/operator/{path}".rstrip("/")).text)
         assert parts, path
@@ -189,19 +190,22 @@ def test_the_audit_log_says_what_was_changed_into_what(served: Server) -> None:
     [
         ({}, []),
         ({"amount": 900, "currency": "XTS"}, [("amount", "9.00\xa0XTS")]),
-        ({"amount": 900}, [("amount", "900")]),
+        ({"amount": 900}, [("amount", "€9.00")]),
+        ({"settings.entry_fee_max": {"from": 2000, "to": 5000}}, [("settings.entry_fee_max", "€20.00 → €50.00")]),
+        ({"settings": {"fee_bps": {"from": 1000, "to": 950}}}, [("settings.fee_bps", "10% → 9.5%")]),
         ({"username": "ann", "from": "viewer", "to": "owner"}, [("username", "ann"), ("from → to", "viewer → owner")]),
         ({"settings.x": {"from": None, "to": [1, "b"]}}, [("settings.x", "\N{EN DASH} → 1, b")]),
         ({"from": {"role": "a", "status": "b"}, "to": {"role": "c", "status": "b"}}, [("role", "a → c")]),
         (
-            {"prizes": [["ann", 900], ["bob", 100]], "books": {"clean": True}},
-            [("prizes", "ann: 900, bob: 100"), ("books.clean", "true")],
+            {"prizes": [["ann", 900], ["bob", 100]], "currency": "XTS", "ranking": [["t1", 1]]},
+            [("prizes", "ann: 9.00\xa0XTS, bob: 1.00\xa0XTS"), ("ranking", "t1: 1")],
         ),
         ({"faults": [{"check": "x"}]}, [("faults", '{"check": "x"}')]),
+        ({"books": {"clean": True}}, [("books.clean", "true")]),
     ],
 )
 def test_the_detail_of_an_entry_as_facts(detail: dict[str, object], said: list[tuple[str, str]]) -> None:
-    assert facts.of(detail, "en") == said
+    assert facts.of(detail, "en", "EUR") == said
 
 
 def proposals_of(match_id: str, count: int) -> list[dict[str, object]]:

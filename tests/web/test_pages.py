@@ -98,7 +98,7 @@ def test_a_page_that_asks_for_itself_again_is_told_that_its_session_is_over(serv
     """By its status: what was shown would be emptied by the page of the log-in, which has none of its parts."""
     player = PlayerClient(served.url, deposit=0)
     site, game = logged_in(served, player), served.register(discovery="pull").client_id
-    again = {"Oklp-Refresh": "1"}
+    again = {"Oklp-Refresh": "person"}  # as whom it was shown
     own, open_to_all = "/wallet", f"/games/{game}"
     assert [site.get(path, headers=again).status_code for path in (own, open_to_all)] == [200, 200]
     ended = {"Authorization": f"Bearer {site.cookies['oklp_player']}"}
@@ -108,7 +108,15 @@ def test_a_page_that_asks_for_itself_again_is_told_that_its_session_is_over(serv
         assert (answer.status_code, 'action="/log-in"' in answer.text) == (401, True), path
     assert [site.get(path).status_code for path in (own, open_to_all)] == [200, 200], "people are asked to log in"
     stranger = browser(served)
+    again = {"Oklp-Refresh": "stranger"}
     assert [stranger.get(path, headers=again).status_code for path in (own, open_to_all)] == [401, 200]
+
+
+def test_a_page_that_asks_for_itself_again_is_told_of_a_log_out_in_another_tab(served: Server) -> None:
+    site, game = logged_in(served, PlayerClient(served.url, deposit=0)), served.register(discovery="pull").client_id
+    assert site.post("/log-out", data=tokens(site.get("/settings").text)).status_code == 303
+    again = {"Oklp-Refresh": "person"}
+    assert [site.get(path, headers=again).status_code for path in ("/wallet", f"/games/{game}")] == [401, 401]
 
 
 def test_session_cookies_are_out_of_the_reach_of_scripts_and_new_at_each_log_in(served: Server) -> None:
@@ -324,7 +332,7 @@ def test_amounts_as_people_type_them(text: str, currency: str, language: str, un
 def test_what_a_form_has_done_is_said_once(served: Server) -> None:
     site = logged_in(served, PlayerClient(served.url))
     assert site.post("/log-out", data=tokens(site.get("/settings").text)).headers["Location"] == "/"
-    unseen = site.get("/", headers={"Oklp-Refresh": "1"}).text
+    unseen = site.get("/", headers={"Oklp-Refresh": "person"}).text
     assert "You are logged out." not in unseen, "of a page that is open already nobody would see it"
     assert "You are logged out." in site.get("/").text
     assert "You are logged out." not in site.get("/").text

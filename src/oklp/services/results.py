@@ -351,4 +351,8 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
     batch.results.append((match_id, WHOLE_MATCH, 1, None, text, digest, now))
     _end(batch, match, ranking, digest)
     _write(tx, batch, now)
-    return {"ranking": [[team.team_id, team.ranking] for team in ranking.teams], "prizes": batch.ended[0].payout.prizes}
+    return {
+        "ranking": [[team.team_id, team.ranking] for team in ranking.teams],
+        "prizes": batch.ended[0].payout.prizes,
+        "currency": batch.ended[0].row.currency,
+    }

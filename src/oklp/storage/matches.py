@@ -354,10 +354,16 @@ def sweep_tokens(tx: Tx, before: int, most: int) -> bool:
 
 
 def launches_of(tx: Tx, match_id: str, limit: int) -> Sequence[Row]:
-    """Rows (user_id, created_at, expires_at, asked_at), newest first."""
+    """Rows (user_id, created_at, expires_at, asked_at), newest first. Whoever launched often leaves room for the others."""
     t = schema.match_tokens
-    wanted = sa.select(t.c.user_id, t.c.created_at, t.c.expires_at, t.c.asked_at).where(t.c.match_id == match_id)
-    return tx.rows(wanted.order_by(t.c.created_at.desc(), t.c.user_id).limit(limit))
+    newest = sa.func.row_number().over(partition_by=t.c.user_id, order_by=t.c.created_at.desc())
+    ranked = (
+        sa.select(t.c.user_id, t.c.created_at, t.c.expires_at, t.c.asked_at, newest.label("place"))
+        .where(t.c.match_id == match_id)
+        .subquery()
+    )
+    wanted = sa.select(ranked).order_by(ranked.c.place, ranked.c.user_id).limit(limit)
+    return sorted(tx.rows(wanted), key=lambda row: (-row.created_at, row.user_id))
 
 
 # --- results ---------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def environment(language: str) -> Environment:
         exact_duration=lambda seconds: words.life(seconds, language),
         plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
         percent=lambda bps: words.percent(bps, language),
-        facts=lambda detail: facts.of(detail, language),
+        facts=lambda detail, currency: facts.of(detail, language, currency),
     )
     return made
 
@@ -216,7 +216,7 @@ def page(
                     return visit.finish(await asks_to_log_in(visit))
                 if visit.person is not None and not visit.trusted:
                     return visit.finish(await _shows_again(visit))
-            elif visit.person is None and (not open_to_all or (visit.refreshes and visit.expired)):
+            elif visit.person is None and (not open_to_all or visit.was_a_person):
                 return visit.finish(await asks_to_log_in(visit))
             answer = await handler(visit)
         except OklpError as refusal:

@@ -215,6 +215,11 @@ class Visit:
         """A page that is open asks for itself again (live.js): there are things in it that somebody may be typing."""
         return REFRESH in self.request.headers
 
+    @property
+    def was_a_person(self) -> bool:
+        """Whoever the page was shown to that asks for itself again was logged in."""
+        return self.request.headers.get(REFRESH) == "person"
+
     # --- forms ---
 
     @property

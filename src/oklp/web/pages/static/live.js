@@ -4,14 +4,21 @@
 
 const AGAIN_MS = [1000, 2000, 5000, 10000, 30000];
 
-// A dialog in which somebody writes is not taken away under him: its part waits until the dialog closes.
-const WRITING = "dialog[open] :is(textarea, input:not([type=hidden]))";
 const FOCUSED = "a, button, summary";
+const IDLE_SECONDS = 5; // between two looks whether a part wants to be asked for
 
 let asking = false;
 let again = false;
 let held = false;
 let over = false; // the session
+
+// A dialog that is open is not taken away under whoever reads it or writes in it, nor what was chosen and not sent yet:
+// their part waits.
+function busy(part) {
+  if (part.querySelector("dialog[open]")) return true;
+  const given = (list) => Math.max([...list.options].findIndex((option) => option.defaultSelected), 0);
+  return [...part.querySelectorAll("select")].some((list) => list.selectedIndex !== given(list));
+}
 
 // `page` does what is not done here: `enliven` what is new, say that it is `offline`, and whether the session `ended`.
 async function refresh(page) {
@@ -21,7 +28,8 @@ async function refresh(page) {
   }
   asking = true;
   try {
-    const headers = { Accept: "text/html", "Oklp-Refresh": "1" };
+    const by = document.body.dataset.session ? "person" : "stranger";
+    const headers = { Accept: "text/html", "Oklp-Refresh": by };
     const answer = await fetch(location.href, { headers, redirect: "manual" });
     if (answer.ok || answer.status === 401) {
       over = !answer.ok;
@@ -61,18 +69,26 @@ function looks(part) {
 
 function swap(fresh) {
   held = false;
+  // The forms of the session before are refused: all parts come anew.
+  const session = fresh.body.dataset.session ?? "";
+  const anew = session !== (document.body.dataset.session ?? "");
+  let all = true;
   for (const old of document.querySelectorAll("[data-refresh]")) {
     const next = fresh.getElementById(old.id);
     // How often it wants to be asked for changes as well.
     if (next?.dataset.poll) old.dataset.poll = next.dataset.poll;
     else if (next) delete old.dataset.poll;
-    if (next && looks(old) === looks(next)) continue;
-    if (old.querySelector(WRITING)) {
+    if (!anew && next && looks(old) === looks(next)) continue;
+    if (busy(old)) {
       held = true;
+      all = false;
       continue;
     }
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
-    if (focused?.matches("input:not([type=hidden]), select, textarea")) continue; // somebody is typing there
+    if (focused?.matches("input:not([type=hidden]), select, textarea")) {
+      all = false; // somebody is typing there
+      continue;
+    }
     old.hidden = next?.hidden ?? true;
     if (!next) {
       // The page has no such part now. It may come back, and then it stands here again.
@@ -84,17 +100,25 @@ function swap(fresh) {
     const now = [...old.querySelectorAll(FOCUSED)];
     if (place >= 0) now[Math.min(place, now.length - 1)]?.focus();
   }
+  if (session && all) document.body.dataset.session = session;
 }
 
 // Where no stream tells of changes: as often as the most hurried part says (`data-poll`, seconds), while one says so, the
 // page is seen, and the session goes on.
 export function poll(page) {
   const seconds = [...document.querySelectorAll("[data-poll]")].map((part) => Number(part.dataset.poll));
-  if (!seconds.length) return;
   setTimeout(async () => {
-    if (document.visibilityState === "visible" && !over) await refresh(page);
+    if (seconds.length && document.visibilityState === "visible" && !over) await refresh(page);
     poll(page);
-  }, Math.min(...seconds) * 1000);
+  }, Math.min(...seconds, ...(seconds.length ? [] : [IDLE_SECONDS])) * 1000);
+}
+
+// A page that is seen again is up to date at once, and one whose session was over may have another by now.
+export function watch(page) {
+  const changed = () => document.querySelector("[data-refresh]") && refresh(page);
+  addEventListener("pageshow", (event) => event.persisted && changed());
+  document.addEventListener("close", () => held && changed(), true);
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed());
 }
 
 export function follow(url, page) {
@@ -111,21 +135,12 @@ export function follow(url, page) {
       if (tries === 2 && !over) page.offline();
       tries += 1;
       if (events.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-      if (!over) changed(); // refused: the page itself knows whether the session is over
+      // Refused: the page itself knows whether the session is over. Not each time: a server may have too much to do.
+      if (!over && tries === 1) changed();
       setTimeout(open, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
     };
     addEventListener("pagehide", () => events.close(), { once: true });
   };
   open();
-  addEventListener("pageshow", (event) => {
-    if (!event.persisted) return;
-    open();
-    changed();
-  });
-  document.addEventListener("close", () => {
-    if (held) changed();
-  }, true);
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") changed();
-  });
+  addEventListener("pageshow", (event) => event.persisted && open());
 }

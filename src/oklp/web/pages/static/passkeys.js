@@ -4,6 +4,7 @@ const able = "PublicKeyCredential" in window && "parseRequestOptionsFromJSON" in
 
 async function answer(form) {
   const sent = await fetch(form.dataset.options, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  if (sent.status === 403) return ""; // of a page from before another log-in: the server leads on from the form itself
   if (!sent.ok) throw new Error(form.dataset.failed);
   const options = await sent.json();
   if (options.refused) throw new Error(options.refused);

@@ -2,7 +2,7 @@
 
 import { check } from "./checks.js";
 import "./dialogs.js";
-import { follow, poll } from "./live.js";
+import { follow, poll, watch } from "./live.js";
 import "./passkeys.js";
 
 const language = document.documentElement.lang;
@@ -120,4 +120,5 @@ enliven();
 setInterval(tick, 1000);
 const page = { enliven, ended, offline: () => toast(toasts.dataset.offline) };
 poll(page);
+watch(page);
 if (document.body.dataset.live) follow(document.body.dataset.live, page);
