@@ -354,7 +354,7 @@ def sweep_tokens(tx: Tx, before: int, most: int) -> bool:
 
 
 def launches_of(tx: Tx, match_id: str, limit: int) -> Sequence[Row]:
-    """Rows (user_id, created_at, expires_at, asked_at), newest first. Whoever launched often leaves room for the others."""
+    """Rows (user_id, created_at, expires_at, asked_at), newest first. Who launched often leaves room for others."""
     t = schema.match_tokens
     newest = sa.func.row_number().over(partition_by=t.c.user_id, order_by=t.c.created_at.desc())
     ranked = (
