@@ -299,6 +299,25 @@ def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
         expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2)
         expect(told).not_to_contain_text("Your session is over.")
         expect(page.get_by_label("Usernames")).to_have_value("somebody")
+        page.get_by_role("button", name="Confirm and pay").click()  # what looked the same is of the new session too
+        expect(page.get_by_role("heading", name="You are in")).to_be_visible()
+        somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
+
+
+def test_a_page_without_a_stream_goes_on_with_another_session(platform: Server, browser: Browser) -> None:
+    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
+    with visitor(browser) as somebody:
+        page, session = somebody.page, {"name": "oklp_studio", "value": token, "url": platform.url}
+        page.context.add_cookies([session])
+        page.goto(f"{platform.url}/studio")
+        told = page.locator("[data-toasts]")
+        page.context.clear_cookies()
+        page.evaluate(LOOK_AGAIN)
+        expect(told).to_contain_text("Your session is over.")
+        page.context.add_cookies([session])
+        page.evaluate(LOOK_AGAIN)
+        expect(told).not_to_contain_text("Your session is over.")
+        expect(page.get_by_role("main").get_by_role("link", name="Register a game").first).to_be_visible()
         somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
 
 
