@@ -197,7 +197,7 @@ def test_a_match_that_an_operator_settled_shows_the_scores_that_he_gave(served: 
     assert site.post(f"{page}/settle", data={**form, **given, **REASON}).status_code == 303
     room = room_of(served, two, match_id)
     assert "<h2>You won</h2>" in room
-    assert re.findall(r'class="score">([^<]+)<', room) == ["7", "9007199254740991"]
+    assert re.findall(r'class="score">([^<]+)<', room) == ["7", "9,007,199,254,740,991"]
 
 
 # --- on from there ---------------------------------------------------------------------------------------------------
@@ -265,6 +265,43 @@ def test_the_time_to_play_is_told_exactly(served: Server, seconds: int, english:
     for language, said in (("en", english), ("de", german)):
         page = browser(served, **{"Accept-Language": language}).get(f"/games/{game_id}").text
         assert f"<dd>{said}</dd>" in page
+
+
+# --- and out again ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["decline", "leave"])
+def test_who_is_out_of_a_private_match_is_offered_no_seat_that_he_cannot_take(
+    served: Server, game: GameConfig, way: str
+) -> None:
+    owner, other = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = owner.create(game.client_id, 500, team_size=2, invite=[other.username])
+    room, site = f"/matches/{match_id}", logged_in(served, other)
+    invited = site.get(room).text
+    if way == "leave":
+        other.act(match_id, "join")
+    answer = site.post(f"{room}/{way}", data=tokens(invited))
+    assert (answer.status_code, answer.headers["location"]) == (303, room)
+    out = main_of(site.get(room))
+    assert "You are not in this match any more" in out
+    assert f'action="{room}/join"' not in out
+    link = f"{room}?code={owner.match(match_id)['join_code']}"
+    assert main_of(site.get(link)).count(f'action="{room}/join"') == 3, "a seat, or one in either team"
+
+
+def test_who_came_by_a_link_keeps_it_until_he_has_left(served: Server, game: GameConfig) -> None:
+    owner, other = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = owner.create(game.client_id, 500)
+    code = owner.match(match_id)["join_code"]
+    room, site = f"/matches/{match_id}", logged_in(served, other)
+    link = f"{room}?code={code}"
+    for action in ("join", "confirm", "leave", "join"):
+        shown = site.get(link).text
+        form = re.search(rf'<form method="post" action="{room}/{action}">.*?</form>', shown, re.DOTALL)
+        assert form is not None, action
+        assert f'name="code" value="{code}"' in form[0]
+        answer = site.post(f"{room}/{action}", data={**tokens(form[0]), "code": code})
+        assert (answer.status_code, answer.headers["location"]) == (303, link)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

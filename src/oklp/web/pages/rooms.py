@@ -117,6 +117,12 @@ def _code(visit: Visit) -> str:
     return visit.argument("code") or visit.fields.get("code") or ""
 
 
+def _address(visit: Visit, match_id: str) -> str:
+    """The room's, with the code by which the visitor came: without it nobody comes back who leaves."""
+    code = _code(visit)
+    return f"/matches/{match_id}" + (f"?{urlencode({'code': code})}" if code else "")
+
+
 async def room(visit: Visit) -> Response:
     return await _show(visit, await _read(visit))
 
@@ -173,7 +179,7 @@ async def act(visit: Visit) -> Response:
             raise NotFound("There is no such action.")
     except OklpError as refusal:
         return await _refused(visit, refusal)
-    return go(visit, f"/matches/{match_id}")
+    return go(visit, _address(visit, match_id))
 
 
 async def confirm(visit: Visit) -> Response:
@@ -186,7 +192,7 @@ async def confirm(visit: Visit) -> Response:
         forms.outcome(contract.Match, await here.db.write_set(starting.confirm, job))
     except OklpError as refusal:
         return await _refused(visit, refusal)
-    return go(visit, f"/matches/{match_id}")
+    return go(visit, _address(visit, match_id))
 
 
 async def _refused(visit: Visit, refusal: OklpError) -> Response:
@@ -195,10 +201,10 @@ async def _refused(visit: Visit, refusal: OklpError) -> Response:
         raise refusal
     by_field = refusals.by_field(visit, refusal)
     said = " ".join(by_field.values()) or refusals.sentence(visit, refusal)
-    shown, code = await _read(visit), _code(visit)
+    shown = await _read(visit)
     if isinstance(refusal, MatchFull) and shown.free_seats and visit.fields.get("team"):
         said = visit._("This team is full. There is a seat in another one.")
-    visit.address = f"/matches/{shown.match.match_id}" + (f"?{urlencode({'code': code})}" if code else "")
+    visit.address = _address(visit, shown.match.match_id)
     return await _show(visit, shown, refusal.status, said, visit.fields.get("usernames", ""))
 
 
