@@ -307,14 +307,14 @@ def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
 def test_a_page_without_a_stream_goes_on_with_another_session(platform: Server, browser: Browser) -> None:
     token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
     with visitor(browser) as somebody:
-        page, session = somebody.page, {"name": "oklp_studio", "value": token, "url": platform.url}
-        page.context.add_cookies([session])
+        page = somebody.page
+        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
         page.goto(f"{platform.url}/studio")
         told = page.locator("[data-toasts]")
         page.context.clear_cookies()
         page.evaluate(LOOK_AGAIN)
         expect(told).to_contain_text("Your session is over.")
-        page.context.add_cookies([session])
+        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
         page.evaluate(LOOK_AGAIN)
         expect(told).not_to_contain_text("Your session is over.")
         expect(page.get_by_role("main").get_by_role("link", name="Register a game").first).to_be_visible()
