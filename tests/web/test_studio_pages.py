@@ -556,13 +556,3 @@ def test_a_member_is_invited_by_mail_and_chooses_his_password(served: Server) ->
     assert session.status_code == 201
     me = httpx.get(f"{public}/me", headers={"Authorization": f"Bearer {session.json()['token']}"}).json()
     assert (me["role"], me["email_verified"]) == ("developer", True)
-
-
-def test_the_guide_has_the_games_own_addresses_and_no_secret(served: Server) -> None:
-    site = owner(served)
-    game_id = register(served, site)
-    guide = site.get(f"/studio/games/{game_id}/guide").text
-    assert f"client_id={game_id}" in guide
-    assert f"{served.url}/auth/realms/oklp/protocol/openid-connect/token" in guide
-    assert "whsec_" not in guide
-    assert "oklp new-game word-duel</pre>" in guide  # a name that the command takes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -22,6 +24,7 @@ from oklp.web.pages.studio.desk import (
     show_game,
     studio_form,
     studio_page,
+    the_game,
 )
 from oklp.web.pages.visit import Visit
 
@@ -134,9 +137,12 @@ async def clear(visit: Visit) -> Response:
 
 
 async def guide(visit: Visit) -> Response:
-    """The integration with this game's own addresses."""
+    """The integration with this game's own addresses. `path` is its webhook's, as a server routes it: decoded."""
     config = games.developer_config(visit.here.settings, game_id_of(visit))
-    return await show_game(visit, "guide.html", config=config.authentication, url=config.okletsplay_url)
+    game = await the_game(visit)
+    path = unquote(urlsplit(game.webhook_url or "").path) or "/"
+    shown = {"config": config.authentication, "url": config.okletsplay_url, "path": path}
+    return await show_game(visit, "guide.html", game=game, **shown)
 
 
 routes: list[Route] = [
