@@ -31,6 +31,17 @@ def played(served: Server) -> tuple[str, PlayerClient, PlayerClient]:
     return game.client_id, winner, loser
 
 
+def part_of(page: str, name: str) -> str:
+    """What is in the part of a page that comes anew when something happens."""
+    begin, depth = page.index(f'<div id="{name}"'), 0
+    assert " data-refresh>" in page[begin : page.index("\n", begin)]
+    for tag in re.finditer(r"<(/?)div\b", page[begin:]):
+        depth += -1 if tag[1] else 1
+        if not depth:
+            return page[begin : begin + tag.start()]
+    raise AssertionError(f"{name} does not end")
+
+
 def await_results(player: PlayerClient, matches: int) -> None:
     """They are counted a moment after they were paid out."""
     until = time.monotonic() + 20
@@ -53,6 +64,10 @@ def test_a_profile_shows_results_to_others_and_money_to_its_player_alone(
     assert "9.00" not in theirs.split("<main")[1]
     assert 'class="chart"' in theirs
     assert path in others.get(f"/games/{game_id}").text
+
+    live = part_of(mine, "record")
+    for shown in ('class="stats"', 'class="chart"', 'id="by-game"', 'id="recent"'):
+        assert shown in live, "one match changes all of them"
 
     answer = own.post("/privacy", data={**tokens(mine), "private": "yes"})
     assert (answer.status_code, answer.headers["Location"]) == (303, path)

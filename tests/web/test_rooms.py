@@ -219,6 +219,31 @@ def test_a_rematch_and_another_try_keep_all_terms(served: Server) -> None:
     assert re.search(r'name="team_size" type="number" value="2"', form)
 
 
+def test_a_rematch_of_a_game_that_is_suspended_by_now_is_not_made_of_another(served: Server, game: GameConfig) -> None:
+    suspended = served.register(discovery="pull").client_id
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    over, off = paid_match(one, two, suspended), one.create(suspended, 700, invite=[two.username])
+    site = logged_in(served, one)
+    one_game = site.get("/matches/new", params={"game": game.client_id}).text
+    assert f'<option value="{game.client_id}" selected>' in one_game
+    assert "Choose…" not in one_game
+    decision = {"decision": "suspend", **REASON}
+    assert served.operator.post(f"/games/{suspended}/vetting", json=decision).status_code == 200
+    called_off = site.get(f"/matches/{off}").text
+    assert "The game was suspended." in called_off
+    assert "Try again" not in called_off
+    assert 'href="/games">Other games<' in called_off
+    assert served.operator.post(f"/matches/{over}/abort", json=REASON).status_code == 200
+    link = re.search(r'href="(/matches/new[^"]+)">Try again<', site.get(f"/matches/{over}").text)
+    assert link is not None
+    anew = site.get(html.unescape(link[1])).text
+    assert "This game cannot be played just now. Choose another." in anew
+    assert re.findall(r"<option[^>]*>Choose…|<option[^>]* selected>", anew) == ['<option value="" selected>Choose…']
+    assert 'name="fee" type="text" value="5.00"' in anew
+    status, said = refused_for(site, "/matches/new", game="", fee="5")
+    assert (status, "Choose a game." in said, "just now" in said) == (422, True, False)
+
+
 def test_one_chooses_ones_team(served: Server) -> None:
     game_id = served.register(discovery="pull").client_id
     owner, two, three = (PlayerClient(served.url) for _ in range(3))

@@ -54,13 +54,21 @@ async def new_match_page(visit: Visit) -> Response:
 async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Response:
     here = visit.here
     found = await here.db.read(games.playable, here.settings, "", 200)
-    game = next((each for each in found.games if each.game_id == form["game"]), None)
-    if game is None and len(found.games) == 1 and not form["game"]:
-        game = found.games[0]
+    listed = found.games
+    game = next((each for each in listed if each.game_id == form["game"]), None)
+    if game is None and form["game"]:
+        try:  # of more than are listed
+            game = await here.db.read(games.playable_one, here.settings, form["game"])
+            listed = [game, *listed]
+        except NotFound:
+            # A rematch may be of a game that is suspended by now. It is not made of another one that nobody chose.
+            form.errors = {**form.errors, "game": visit._("This game cannot be played just now. Choose another.")}
+    elif game is None and len(listed) == 1:
+        game = listed[0]
     if game is not None and "fee" not in form.values:
         usual = min(max(500, game.entry_fee.minimum), game.entry_fee.maximum)
         form.values["fee"] = words.plain_money(usual, game.entry_fee.currency, visit.language)
-    return await show(visit, "new_match.html", status, form=form, games=found.games, game=game)
+    return await show(visit, "new_match.html", status, form=form, games=listed, game=game)
 
 
 async def create_match(visit: Visit) -> Response:

@@ -178,6 +178,7 @@ def message(visit: Visit, field: str, text: str) -> str:
         "country": _("Choose a country from the list."),
         "amount": _("An amount of money, such as %(example)s.", example=visit.money(500, visit.here.settings.currency)),
         "fee": _("An amount of money, such as %(example)s.", example=visit.money(500, visit.here.settings.currency)),
+        "game_id": _("Choose a game."),
         "entry_fee": _("An amount within what this game allows."),
         "invite": _("There is no active player of this name."),
         "usernames": _("There is no active player of this name."),
