@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from oklp.errors import (
+    AccountSuspended,
     Conflict,
     Forbidden,
+    GameSuspended,
     InsufficientFunds,
     InvalidRequest,
     MatchFull,
@@ -185,9 +187,9 @@ class Model:
     ) -> Refusals:
         refusals: Refusals = set()
         if not who.active:
-            refusals.add(Forbidden)
+            refusals.add(AccountSuspended)
         if not game.open:
-            refusals.add(WrongState)
+            refusals.add(GameSuspended)
         offered = game.fees[0] <= fee <= game.fees[1] and teams <= game.most_teams and size <= game.largest_team
         if not offered or len(shares or ()) > teams or not all(player.active for player in invited):
             refusals.add(InvalidRequest)
@@ -221,7 +223,7 @@ class Model:
         """`code`: None for none, else whether it is the right one."""
         refusals = self._lobby(match, who.user_id, code is True)
         if not who.active:
-            refusals.add(Forbidden)
+            refusals.add(AccountSuspended)
         if NotFound in refusals:
             return refusals
         if not match.public and match.seat(who.user_id) is None and code is not True:
@@ -284,12 +286,14 @@ class Model:
     def may_confirm(self, who: Player, match: Match) -> Refusals:
         if not match.knows(who.user_id):
             return {NotFound}
-        refusals: Refusals = set() if who.active else {Forbidden}
+        refusals: Refusals = set() if who.active else {AccountSuspended}
         seat = match.seat(who.user_id)
         if seat is not None and seat.state == "confirmed" and not match.over:
             return refusals  # confirming twice pays once
-        if match.status != "pending" or not match.game.open:
+        if match.status != "pending":
             refusals.add(WrongState)
+        elif not match.game.open:
+            refusals.add(GameSuspended)
         if seat is None:
             member = any(each.user_id == who.user_id for each in match.seats)
             refusals.add(WrongState if member else NotFound)

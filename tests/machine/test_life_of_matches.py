@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from oklp import contract
-from oklp.errors import InsufficientFunds, InvalidRequest, NotFound, WrongState
+from oklp.errors import InsufficientFunds, InvalidRequest, NotFound, PaymentsSuspended, WrongState
 from oklp.services import idempotency, launch, ledger, operators
 from oklp.services.launch import LaunchJob, TokenQuestion
 from oklp.services.staff import Operator
@@ -88,7 +88,7 @@ class Playing(Life):
     @rule(who=people, amount=st.sampled_from([-5_000, -100, -1, 1, 250, 1_000]), with_a_key=st.booleans())
     def money_comes_and_goes(self, who: int, amount: int, with_a_key: bool) -> None:
         player = self.model.players[who]
-        refusals: Refusals = set() if player.active else {WrongState}
+        refusals: Refusals = set() if player.active else {PaymentsSuspended}
         if with_a_key and amount > 0:
             self._deposit_twice_with_one_key(player, amount, bool(refusals))
             return
