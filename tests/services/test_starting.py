@@ -204,6 +204,15 @@ def test_the_game_is_told_where_it_listens_at_that_moment(world: World) -> None:
     assert world.handed_off[0].url == "http://127.0.0.1:10/moved"
 
 
+def test_a_game_that_has_moved_since_is_told_of_the_end_where_it_was_told_of_the_start(world: World) -> None:
+    match = world.paid(world.game(), world.players(2, 500))
+    world.reply(world.start_of(match.match_id).id, OK)
+    world.run(lambda tx: tx.driver("UPDATE games SET webhook_url = 'http://127.0.0.1:10/moved'"))
+    world.abort(match.match_id)
+    (sending,) = world.claim()
+    assert (sending.method, sending.url) == ("DELETE", world.handed_off[0].url)
+
+
 def test_200_makes_a_match_live(world: World) -> None:
     ann, bob = world.players(2, 500)
     match = world.paid(world.game(results_due_seconds=120), [ann, bob])

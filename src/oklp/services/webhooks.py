@@ -159,7 +159,6 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
     told = {row.start_delivery_id: row for row in rows if row.start_delivery_id is not None}
     if not told:
         return
-    urls = {key: row.webhook_url for key, row in games.games_by_id(tx, [row.game_id for row in told.values()]).items()}
     aborts = []
     for delivery_id, delivery in store.lock(tx, told).items():
         match = told[delivery_id]
@@ -172,8 +171,8 @@ def call_off(tx: Tx, settings: Settings, rows: Iterable[Row], now: int) -> None:
         elif delivery.state == "waiting":
             store.update(tx, delivery_id, state="failed", next_attempt_at=None, last_error="The match was aborted.")
         if delivery.maybe_received or delivery.state == "sending":
-            url = urls.get(match.game_id) or delivery.url
-            row = _row(aborts_of(delivery_id)[0], match.game_id, match.id, ABORTED, url, delivery.body, now)
+            abort_id = aborts_of(delivery_id)[0]  # it goes where the start went: there the match is known
+            row = _row(abort_id, match.game_id, match.id, ABORTED, delivery.url, delivery.body, now)
             aborts.append(row | _until_heard(settings, after))
     store.insert(tx, aborts)
     if aborts:
