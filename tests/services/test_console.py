@@ -6,6 +6,9 @@ from oklp import contract
 from oklp.errors import WrongState
 from oklp.services import books, console, ledger, operators
 from oklp.services.staff import Operator
+from oklp.storage import games as game_store
+from oklp.storage import players as player_store
+from oklp.storage.engine import Tx
 from tests.services.world import HOUR, MINUTE, XTS, World, refused
 
 OLGA = Operator("olga-id", "olga", "admin")
@@ -42,6 +45,85 @@ def test_search_finds_by_id_and_by_the_beginning_of_a_name(world: World) -> None
     assert ("game", game) in found(game)
     assert found("house:fees") == [("account", "house:fees")]
     assert found("") == found("%") == found("' OR 1=1 --") == []
+
+
+def _addressed(world: World, kind: str, name: str, email: str, **values: object) -> str:
+    person_id = world.new_uuid()
+    known = {
+        "username": name,
+        "username_key": name,
+        "email": email,
+        "password_hash": "no hash",
+        "created_at": world.now,
+    }
+    world.run(player_store.insert_person, kind, id=person_id, **known, **values)
+    return person_id
+
+
+def test_search_finds_payments_people_by_their_address_and_studios_by_name(world: World) -> None:
+    ada = world.player(0, "ada")
+    payment_ids = [world.deposit(ada, 900).payment_id, world.withdraw(ada, 400).payment_id]
+    world.run(player_store.update_player, ada.user_id, email="Ada@example.org")
+    studio, other = world.new_uuid(), world.new_uuid()
+    for studio_id, name in ((studio, "Tiny Übergames"), (other, "Tiny")):
+        world.run(game_store.insert_studio, id=studio_id, name=name, created_at=world.now)
+    member = _addressed(world, "member", "mia", "mia@tiny.example", studio_id=studio, role="owner")
+    olga = _addressed(world, "operator", "olga", "olga@platform.example", role="admin", status="active")
+
+    def found(text: str) -> list[tuple[str, str, str]]:
+        return [tuple(each) for each in world.run(console.find, text)]
+
+    for payment_id in payment_ids:
+        assert found(payment_id) == [("payment", payment_id, f"player:{ada.user_id}")]
+        assert found(f" Number {payment_id.upper()}") == found(payment_id)
+        sums = {each.account: each.amount for each in world.run(ledger.payment_postings, payment_id)}
+        assert sums[f"player:{ada.user_id}"] == (900 if payment_id == payment_ids[0] else -400)
+        assert (len(sums), sum(sums.values())) == (2, 0)
+    assert world.run(ledger.payment_postings, world.new_uuid()) == []
+    assert found("ADA@example.ORG") == [("player", ada.user_id, "ada")]
+    assert found("da@example.org") == found("@") == []
+    of_studio = [("studio", studio, "Tiny Übergames")]
+    for text in ("TINY Übergames", studio, "mia", "mia@tiny.example", member):
+        assert found(text) == of_studio, text
+    for text in ("olga", "Olga@platform.example", olga):
+        assert found(text) == [("operator", olga, "olga")], text
+
+
+def test_what_somebody_looks_for_is_looked_up_by_an_index(world: World) -> None:
+    """Among 2,000 of each, so that PostgreSQL has a reason to."""
+
+    def fill(tx: Tx) -> None:
+        for n in range(2_000):
+            game_store.insert_studio(tx, id=f"s{n}", name=f"Studio {n}", created_at=1)
+
+    world.run(fill)
+    looked_for = {
+        "ix_studios_name": "SELECT * FROM studios WHERE lower(name) = lower('Studio 7') ORDER BY id LIMIT 20",
+        "ix_players_email": "SELECT * FROM players WHERE lower(email) = lower('a@b.example')",
+        "ix_games_in_review": "SELECT * FROM games WHERE vetting = 'in-review' ORDER BY vetting_at, id LIMIT 26",
+    }
+    with world.db.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        if world.db.postgres:
+            connection.exec_driver_sql("SET enable_seqscan = off")
+        word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
+        for index, sql in looked_for.items():
+            plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}"))
+            assert index in plan, plan
+        connection.rollback()
+
+
+def test_the_games_in_review_are_in_the_order_in_which_they_were_submitted(world: World) -> None:
+    submitted = [world.game(discovery="pull") for _ in range(3)]
+    for game_id in (submitted[1], submitted[2], submitted[0]):
+        world.now += MINUTE
+        world.run(game_store.update_game, game_id, vetting="in-review", vetting_at=world.now)
+    queue, more = world.run(operators.review_queue, None, 2)
+    assert [each.game_id for each in queue] == [submitted[1], submitted[2]]
+    rest, end = world.run(operators.review_queue, more, 2)
+    assert ([each.game_id for each in rest], end) == ([submitted[0]], None)
+    in_review = world.run(console.overview, XTS, world.now).in_review
+    assert [each.game_id for each in in_review] == [submitted[1], submitted[2], submitted[0]]
 
 
 def test_a_match_shows_all_its_postings_and_those_of_what_was_held(world: World) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from html import unescape
+from urllib.parse import unquote
 
 import httpx
 import pyotp
@@ -147,6 +148,44 @@ def test_what_is_in_the_way_is_said_in_the_operators_language_first(served: Serv
     assert "lang=" not in english
     (named,) = re.findall(r"<p>(.*)</p>", english)
     assert f'<p>So wie die Dinge stehen, geht das nicht. <span lang="en">{named}</span></p>' in german
+
+
+def test_a_payment_is_found_by_the_number_that_its_player_reads_to_an_operator(served: Server) -> None:
+    player = PlayerClient(served.url)
+    home = browser(served)
+    home.cookies.set("oklp_player", player.http.headers["Authorization"].removeprefix("Bearer "), domain="127.0.0.1")
+    (number,) = re.findall(r"Number ([0-9a-f-]{36})<", home.get("/wallet?show=payments").text)
+    site = console(served, served.operator)
+    found = site.get("/operator/search", params={"q": number})
+    assert (found.status_code, found.headers["location"]) == (303, f"/operator/ledger?payment={number}")
+    page = site.get(found.headers["location"]).text
+    assert f'<a href="/operator/players/{player.user_id}">To the player</a>' in page
+    assert page.count(f"deposit:{number}") == 2
+    assert "ledger.csv" not in page
+    assert "There is no such payment." in site.get("/operator/ledger?payment=no:such").text
+
+
+def test_an_account_of_the_ledger_leads_to_whom_or_what_it_is_of(served: Server) -> None:
+    site = console(served, served.operator)
+    game = served.register(discovery="pull")
+    one, two = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = paid_match(one, two, game.client_id)
+    studio = re.findall(r"account=(studio%3A[^\"]+)\"", site.get(f"/operator/games/{game.client_id}").text)[0]
+    for account, href in (
+        (f"player:{one.user_id}", f"/operator/players/{one.user_id}"),
+        (f"held:{one.user_id}", f"/operator/players/{one.user_id}"),
+        (f"escrow:{match_id}", f"/operator/matches/{match_id}"),
+        (unquote(studio), f"/operator/games?studio={studio.removeprefix('studio%3A')}"),
+    ):
+        main = site.get("/operator/ledger", params={"account": account}).text.partition("<h1>")[2].partition("<form")[0]
+        assert re.findall(r'<a href="([^"]+)">', main) == [href], account
+        assert site.get(href).status_code == 200, href
+    assert "To the" not in site.get("/operator/ledger").text
+    listed = site.get(f"/operator/games?studio={studio.removeprefix('studio%3A')}").text
+    assert f'href="/operator/games/{game.client_id}"' in listed
+    foreign = served.new_studio().post("/games", json={"name": "Another's", "settings": {"discovery": "pull"}}).json()
+    assert foreign["game_id"] in site.get("/operator/search", params={"q": foreign["game_id"]}).headers["location"]
+    assert foreign["game_id"] not in listed
 
 
 def test_an_empty_parameter_of_a_page_is_none(served: Server) -> None:

@@ -285,7 +285,9 @@ class PostingPage(Wire):
 
 
 class FoundThing(Wire):
-    kind: Literal["match", "player", "game", "delivery", "account"]
+    """The name of a payment is the account of the player whose it is. A member of a studio is found as the studio."""
+
+    kind: Literal["match", "player", "studio", "operator", "game", "delivery", "payment", "account"]
     id: str
     name: str
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from oklp import contract
@@ -13,10 +14,12 @@ from oklp.services import matches, operators, views, webhooks
 from oklp.services.staff import Operator
 from oklp.storage import events
 from oklp.storage import games as game_store
+from oklp.storage import ledger as ledger_store
 from oklp.storage import matches as match_store
 from oklp.storage import players as player_store
 from oklp.storage import webhooks as outbox
 from oklp.storage.engine import Tx
+from oklp.storage.tx import Row
 
 HOUR_MS = 3_600_000
 CHARTED_HOURS = 24
@@ -77,7 +80,7 @@ def overview(tx: Tx, currency: str, now: int) -> Overview:
         matches.views_of(tx, match_store.oldest(tx, rules.LIVE, LISTED), views.match),
         [views.delivery(row) for row in failed],
         refused,
-        operators.list_games(tx, "in-review", "", LISTED)[0],
+        operators.review_queue(tx, None, LISTED)[0],
     )
 
 
@@ -93,7 +96,10 @@ def _hours(tx: Tx, now: int) -> list[Hour]:
 
 
 class Found(NamedTuple):
-    """`kind` is match, player, game, delivery or account."""
+    """`kind` is match, player, studio, operator, game, delivery, payment or account.
+
+    The name of a payment is the account of the player whose it is.
+    """
 
     kind: str
     id: str
@@ -101,27 +107,46 @@ class Found(NamedTuple):
 
 
 def find(tx: Tx, text: str) -> list[Found]:
-    """What has this id or this name, or a name that begins so; at the most FOUND."""
+    """What has this id, name or e-mail address, or players whose name begins so; at the most FOUND."""
     wanted = text.strip()
     key = wanted.lower()
     match_ids = MATCH_ID.findall(key)
     found = [Found("match", match_id, match_id) for match_id in match_store.get(tx, match_ids)] if match_ids else []
     uuid = UUID.search(key)
     if uuid is not None:
-        player = player_store.person(tx, "player", uuid[0])
-        if player is not None:
-            found.append(Found("player", player.id, player.username))
+        found += _people(tx, {kind: [player_store.person(tx, kind, uuid[0])] for kind in player_store.PEOPLE})
+        found += _studios([game_store.studio(tx, uuid[0])])
+        payment = ledger_store.payment(tx, uuid[0])
+        if payment is not None:
+            found.append(Found("payment", payment.id, f"player:{payment.user_id}"))
         known = (outbox.get(tx, delivery_id) for delivery_id in (uuid[0], *webhooks.aborts_of(uuid[0])))
         found += [Found("delivery", row.id, row.id) for row in known if row is not None]
     if re.fullmatch(r"(house|clearing|studio|player|escrow|held):\S{1,120}", key):
         found.append(Found("account", key, key))
+    if "@" in key:
+        found += _people(tx, {kind: player_store.by_email(tx, kind, wanted, FOUND) for kind in player_store.PEOPLE})
+    if key:
+        found += _studios(game_store.studios_named(tx, wanted, FOUND))
     if re.fullmatch(r"[a-z0-9_-]{1,32}", key):
+        found += _people(tx, {kind: [player_store.person_by_name(tx, kind, key)] for kind in ("member", "operator")})
         named = [Found("player", row.id, row.username) for row in player_store.page(tx, key, "", FOUND)]
         found += sorted(named, key=lambda each: each.name.lower() != key)
     if key:
         games = game_store.by_vetting(tx, None, "", 1_000)
         found += [Found("game", row.id, row.name) for row in games if key in row.id or key in row.name.lower()]
     return list(dict.fromkeys(found))[:FOUND]
+
+
+def _people(tx: Tx, rows: Mapping[str, Sequence[Row | None]]) -> list[Found]:
+    """By kind: players and operators are found themselves, of a member of a studio the studio."""
+    players = [Found("player", row.id, row.username) for row in rows.get("player", ()) if row is not None]
+    own = [Found("operator", row.id, row.username) for row in rows.get("operator", ()) if row is not None]
+    members = [row for row in rows.get("member", ()) if row is not None]
+    return players + own + _studios([game_store.studio(tx, row.studio_id) for row in members])
+
+
+def _studios(rows: Sequence[Row | None]) -> list[Found]:
+    return [Found("studio", row.id, row.name) for row in rows if row is not None]
 
 
 # --- the books, verified by a job that many processes may ask about --------------------------------------------------

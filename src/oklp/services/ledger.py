@@ -83,6 +83,12 @@ def account_page(
     return [views.posting(row) for row in shown], (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
 
 
+def payment_postings(tx: Tx, payment_id: str) -> list[contract.LedgerPosting]:
+    """What a deposit or a withdrawal moved; nothing where there is no such payment."""
+    set_ids = [books.deposit_purpose(payment_id), books.withdrawal_purpose(payment_id)]
+    return [views.posting(row) for row in store.postings_of_sets(tx, set_ids)]
+
+
 def deposit(
     tx: Tx, settings: Settings, user_id: str, payment_id: str, request: contract.Payment, now: int
 ) -> contract.PaymentAnswer:

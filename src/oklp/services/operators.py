@@ -33,10 +33,21 @@ LISTED_WITH_A_MATCH = 200
 # --- games -----------------------------------------------------------------------------------------------------------
 
 
-def list_games(tx: Tx, vetting: str | None, after: str, limit: int) -> tuple[list[contract.OperatorGame], str | None]:
-    """In the order of their ids, and the id after which the rest follows."""
-    rows = game_store.by_vetting(tx, vetting, after, limit + 1)
+def list_games(
+    tx: Tx, vetting: str | None, after: str, limit: int, studio_id: str | None = None
+) -> tuple[list[contract.OperatorGame], str | None]:
+    """All of them or a studio's, in the order of their ids, and the id after which the rest follows."""
+    rows = game_store.by_vetting(tx, vetting, after, limit + 1, studio_id)
     return [_game(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+
+
+def review_queue(
+    tx: Tx, after: tuple[int, str] | None, limit: int
+) -> tuple[list[contract.OperatorGame], tuple[int, str] | None]:
+    """The games in review, the one that waits for the longest first, and the place after which the rest follows."""
+    rows = game_store.in_review(tx, after, limit + 1)
+    more = (int(rows[limit - 1].vetting_at), str(rows[limit - 1].id)) if len(rows) > limit else None
+    return [_game(row) for row in rows[:limit]], more
 
 
 def game(tx: Tx, game_id: str) -> contract.OperatorGame:

@@ -19,6 +19,12 @@ def studio(tx: Tx, studio_id: str) -> Row | None:
     return tx.row(sa.select(schema.studios).where(schema.studios.c.id == studio_id))
 
 
+def studios_named(tx: Tx, name: str, limit: int) -> Sequence[Row]:
+    """Those with exactly this name, of which the case does not count."""
+    s = schema.studios
+    return tx.rows(sa.select(s).where(sa.func.lower(s.c.name) == sa.func.lower(name)).order_by(s.c.id).limit(limit))
+
+
 def lock_studio(tx: Tx, studio_id: str) -> Row | None:
     return tx.row(sa.select(schema.studios).where(schema.studios.c.id == studio_id).with_for_update())
 
@@ -82,12 +88,24 @@ def approved(tx: Tx, after: str, limit: int) -> Sequence[Row]:
     return tx.rows(_with_studio().where(g.c.vetting == "approved", g.c.id > after).order_by(g.c.id).limit(limit))
 
 
-def by_vetting(tx: Tx, vetting: str | None, after: str, limit: int) -> Sequence[Row]:
+def by_vetting(tx: Tx, vetting: str | None, after: str, limit: int, studio_id: str | None = None) -> Sequence[Row]:
+    """All games, or those of a studio, in the order of their ids."""
     g = schema.games
     statement = _with_studio().where(g.c.id > after)
     if vetting is not None:
         statement = statement.where(g.c.vetting == vetting)
+    if studio_id is not None:
+        statement = statement.where(g.c.studio_id == studio_id)
     return tx.rows(statement.order_by(g.c.id).limit(limit))
+
+
+def in_review(tx: Tx, after: tuple[int, str] | None, limit: int) -> Sequence[Row]:
+    """In the order in which they were submitted, from after (vetting_at, id)."""
+    g = schema.games
+    statement = _with_studio().where(g.c.vetting == "in-review")
+    if after is not None:
+        statement = statement.where(sa.tuple_(g.c.vetting_at, g.c.id) > sa.tuple_(*map(sa.literal, after)))
+    return tx.rows(statement.order_by(g.c.vetting_at, g.c.id).limit(limit))
 
 
 def templates(tx: Tx) -> Sequence[Row]:

@@ -147,11 +147,22 @@ def postings_of_match(tx: Tx, match_id: str) -> Sequence[Row]:
     through_escrow = tx.rows(sa.select(p.c.set_id).where(p.c.account == f"escrow:{match_id}").distinct())
     held = tx.rows(sa.select(h.c.user_id).where(h.c.match_id == match_id))
     set_ids = [row[0] for row in through_escrow] + [held_purpose(match_id, row[0]) for row in held]
-    return tx.rows(sa.select(p).where(p.c.set_id.in_(set_ids)).order_by(p.c.tx_number, p.c.seq)) if set_ids else []
+    return postings_of_sets(tx, set_ids) if set_ids else []
 
 
 def insert_payment(tx: Tx, **values: Any) -> None:
     tx.execute(schema.payments.insert(), values)
+
+
+def payment(tx: Tx, payment_id: str) -> Row | None:
+    y = schema.payments
+    return tx.row(sa.select(y).where(y.c.id == payment_id))
+
+
+def postings_of_sets(tx: Tx, set_ids: Sequence[str]) -> Sequence[Row]:
+    """Oldest first."""
+    p = schema.postings
+    return tx.rows(sa.select(p).where(p.c.set_id.in_(set_ids)).order_by(p.c.tx_number, p.c.seq))
 
 
 def payments_of(tx: Tx, user_id: str, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:

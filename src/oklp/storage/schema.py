@@ -75,6 +75,8 @@ studios = sa.Table(
     sa.Column("name", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
 )
+# Operators look for a studio by its name, of which the case does not count.
+sa.Index("ix_studios_name", sa.func.lower(studios.c.name))
 
 signing_keys = sa.Table(
     "signing_keys",
@@ -107,6 +109,13 @@ games = sa.Table(
     sa.Column("listener_until", Int),
     sa.Column("conformance", Text),  # JSON of contract.ConformanceSummary: the newest report
     one_of("vetting", "draft", "in-review", "approved", "suspended"),
+)
+sa.Index(
+    "ix_games_in_review",
+    games.c.vetting_at,
+    games.c.id,
+    postgresql_where=games.c.vetting == "in-review",
+    sqlite_where=games.c.vetting == "in-review",
 )
 
 conformance_reports = sa.Table(

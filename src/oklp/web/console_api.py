@@ -40,7 +40,7 @@ async def overview(here: Here, operator: AsOperator) -> contract.OperatorOvervie
 async def search(
     here: Here, operator: AsOperator, query: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> contract.FoundThings:
-    """What has this id or this name, or a name that begins so; at the most 20."""
+    """What has this id, name or e-mail address, or players whose name begins so; at the most 20."""
     found = await here.db.read(console.find, query)
     return contract.FoundThings(found=[contract.FoundThing.model_validate(each._asdict()) for each in found])
 

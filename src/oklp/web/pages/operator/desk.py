@@ -156,6 +156,9 @@ PLACES = {
     "game": "/operator/games/{}",
     "delivery": "/operator/deliveries/{}",
     "account": "/operator/ledger?account={}",
+    "payment": "/operator/ledger?payment={}",
+    "studio": "/operator/games?studio={}",
+    "operator": "/operator/team/{}",
 }
 
 

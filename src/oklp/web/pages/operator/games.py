@@ -24,11 +24,18 @@ LISTED = 8
 
 async def games(visit: Visit) -> Response:
     vetting = one_of(visit.argument("vetting"), get_args(contract.Vetting))
-    after = from_cursor(visit.argument("cursor"), str)
-    found, more = await visit.here.db.read(operators.list_games, vetting, after[0] if after else "", A_PAGE)
-    return await show(
-        visit, "operator/games.html", games=found, vetting=vetting or "", more=to_cursor(more) if more else None
-    )
+    studio_id = (visit.argument("studio") or "").strip()
+    db, cursor = visit.here.db, visit.argument("cursor")
+    if vetting == "in-review" and not studio_id:
+        found, place = await db.read(operators.review_queue, from_cursor(cursor, int, str), A_PAGE)
+        more = to_cursor(*place) if place else None
+    else:
+        after = from_cursor(cursor, str)
+        wanted = (vetting, after[0] if after else "", A_PAGE, studio_id or None)
+        found, last = await db.read(operators.list_games, *wanted)
+        more = to_cursor(last) if last else None
+    shown = {"games": found, "vetting": vetting or "", "studio_id": studio_id, "more": more}
+    return await show(visit, "operator/games.html", **shown)
 
 
 async def game(visit: Visit) -> Response:

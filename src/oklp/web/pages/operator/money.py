@@ -26,12 +26,16 @@ def _account(visit: Visit) -> str:
 
 
 async def postings(visit: Visit) -> Response:
+    """Of an account, by the page; or with `?payment=` both of a deposit or a withdrawal."""
+    payment = (visit.argument("payment") or "").strip()[:64]
+    if payment:
+        found = await visit.here.db.read(ledger.payment_postings, payment)
+        return await show(visit, "operator/ledger.html", postings=found, account="", payment=payment, more=None)
     account = _account(visit)
     before = from_cursor(visit.argument("cursor"), int, int)
     found, more = await visit.here.db.read(ledger.account_page, account, before, A_PAGE)
-    return await show(
-        visit, "operator/ledger.html", postings=found, account=account, more=to_cursor(*more) if more else None
-    )
+    shown = {"account": account, "payment": "", "more": to_cursor(*more) if more else None}
+    return await show(visit, "operator/ledger.html", postings=found, **shown)
 
 
 async def export(visit: Visit) -> Response:
