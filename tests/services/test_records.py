@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
 from oklp import contract
 from oklp.errors import NotFound
 from oklp.services import housekeeping, ledger, notices, records
 from oklp.services.matches import Caller
-from oklp.storage import events
+from oklp.storage import events, migrations, schema_records
 from oklp.storage import notices as notices_store
 from oklp.storage import records as store
-from oklp.storage.engine import Tx
+from oklp.storage.engine import Tx, connectable
 from tests.services.world import OK, World, refused, sync_result
 
 MATCHES = 100_000
@@ -277,7 +279,12 @@ def test_the_log_is_swept_in_pieces_from_its_beginning(world: World, monkeypatch
     assert world.count("operations", "at < :since AND number > :earlier", since=since, earlier=earlier) == 0
 
 
-def test_winnings_that_are_held_are_told_of_and_so_is_their_release(world: World) -> None:
+@pytest.mark.parametrize(
+    ("decide", "kind"), [(ledger.release_held, "released"), (ledger.confiscate_held, "confiscated")]
+)
+def test_winnings_that_are_held_are_told_of_and_so_is_what_is_decided(
+    world: World, decide: Callable[..., int], kind: str
+) -> None:
     game = world.game()
     ada, bea = world.players(2, 10_000)
     match = world.live(game, [ada, bea])
@@ -285,9 +292,13 @@ def test_winnings_that_are_held_are_told_of_and_so_is_their_release(world: World
     world.report(game, sync_result(match, [1, 2]))
     keep_all(world)
     assert told(world, ada)[-1] == ("held", 900)
-    world.run(ledger.release_held, match.match_id, ada.user_id, world.now)
+    (balance,) = world.run(ledger.wallet, ada.user_id, "XTS").balances
+    assert (balance.available, balance.in_escrow, balance.held) == (9_500, 0, 900)
+    world.run(decide, match.match_id, ada.user_id, world.now)
     keep_all(world)
-    assert told(world, ada)[-1] == ("released", 900)
+    assert told(world, ada)[-1] == (kind, 900)
+    (balance,) = world.run(ledger.wallet, ada.user_id, "XTS").balances
+    assert (balance.available, balance.held) == (10_400 if kind == "released" else 9_500, 0)
     newest = world.run(notices.page, ada.user_id, None, 1)[0].notifications
     # Nor is it told again when all that was told of that day is forgotten, and money moves.
     world.now += housekeeping.NOTICES_KEPT_MS + 1
@@ -295,3 +306,29 @@ def test_winnings_that_are_held_are_told_of_and_so_is_their_release(world: World
     world.run(events.insert, [("wallet", None, ada.user_id, world.now)])
     keep_all(world)
     assert world.run(notices.page, ada.user_id, None, 9)[0].notifications == newest
+
+
+def test_the_migration_that_knows_of_winnings_kept_back_keeps_what_was_told(world: World) -> None:
+    game, (ada, bea) = world.game(), world.players(2, 10_000)
+    match = world.live(game, [ada, bea])
+    world.suspend(ada)
+    world.report(game, sync_result(match, [1, 2]))
+    keep_all(world)
+    world.run(ledger.confiscate_held, match.match_id, ada.user_id, world.now)
+    keep_all(world)
+    table, config = schema_records.notices, migrations.alembic_config()
+    with connectable(world.settings.database_url).connect() as connection:
+
+        def kept() -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(sa.select(table).order_by(table.c.id))]
+
+        before = kept()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0015")
+        rest = [row for row in before if "confiscated" not in row]
+        assert (kept(), len(rest)) == (rest, len(before) - 1)
+        command.upgrade(config, "head")
+        assert kept() == rest
+    world.run(events.insert, [("wallet", None, ada.user_id, world.now)])
+    keep_all(world)
+    assert told(world, ada)[-1] == ("confiscated", 900)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,6 +114,8 @@ def test_winnings_that_are_held_are_not_said_to_be_in_the_wallet(served: Server,
         assert "in your wallet" not in room
         assert "+9.00" not in room
     assert len(re.findall(r"9\.00\sXTS held", main_of(site.get("/matches")))) == 2
+    assert re.search(r"Held until an operator has decided: 18\.00\sXTS", main_of(site.get("/wallet")))
+    assert one.must(200, "GET", "/wallet")["balances"][0]["held"] == 1_800
 
     for match_id, decision in ((held, "release"), (kept, "confiscate")):
         answer = served.operator.post(f"{path}/held-winnings/{match_id}", json={"decision": decision, **REASON})
@@ -125,6 +128,14 @@ def test_winnings_that_are_held_are_not_said_to_be_in_the_wallet(served: Server,
     assert "in your wallet" not in gone
     listed = main_of(site.get("/matches"))
     assert (listed.count("+9.00"), " held" in listed) == (1, False)
+    assert "Held until" not in site.get("/wallet").text
+    assert "held" not in one.must(200, "GET", "/wallet")["balances"][0]
+    until = time.monotonic() + 20
+    while "are not paid out" not in (page := main_of(site.get("/notifications"))):
+        assert time.monotonic() < until, "nobody was told"
+        time.sleep(0.02)
+    assert re.search(r"An operator has decided that your winnings of 9\.00\sXTS are not paid out\.", page)
+    assert f'href="/matches/{kept}"' in page
 
 
 def test_a_match_that_everybody_forfeited_has_no_sums(served: Server, game: GameConfig) -> None:

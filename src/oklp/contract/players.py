@@ -96,9 +96,11 @@ class BestPlayers(Wire):
 
 class Notification(Wire):
     notification_id: str
-    kind: Literal["invited", "began", "won", "drawn", "lost", "held", "released", "refunded", "called-off"]
+    kind: Literal[
+        "invited", "began", "won", "drawn", "lost", "held", "released", "confiscated", "refunded", "called-off"
+    ]
     match_id: MatchId
-    amount: Money | None = Field(None, description="The entry fee of an invitation; else what came, or came back.")
+    amount: Money | None = Field(None, description="The entry fee of an invitation; else what came or did not.")
     reason: str | None = Field(None, description="Why a match was called off: its `abort_reason`; or `all-forfeited`.")
     created_at: datetime
     read: bool
@@ -251,6 +253,11 @@ class Balance(Wire):
     currency: str
     available: int
     in_escrow: int
+    held: int = Field(
+        0,
+        exclude_if=lambda held: not held,
+        description="Winnings about which an operator has yet to decide; left out where there are none.",
+    )
 
 
 class Wallet(Wire):

@@ -20,7 +20,7 @@ from oklp.storage.engine import Tx
 TOPICS: Mapping[str, tuple[str, ...]] = {
     "winnings": ("won", "drawn"),
     "refunded": ("refunded", "called-off"),
-    "held": ("held", "released"),
+    "held": ("held", "released", "confiscated"),
     "invited": ("invited",),
     "began": ("began",),
     "lost": ("lost",),

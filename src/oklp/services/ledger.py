@@ -65,11 +65,12 @@ def lock(tx: Tx, user_ids: Iterable[str]) -> dict[tuple[str, str], store.Balance
 def wallet(tx: Tx, user_id: str, currency: str) -> contract.Wallet:
     """Balances by currency; `currency` is listed even when it was never used."""
     available = {row.currency: int(row.balance) for row in store.balances_of(tx, user_id)}
-    held = store.in_escrow(tx, user_id)
-    currencies = sorted({currency, *available, *held})
+    escrow, held = store.in_escrow(tx, user_id), store.held(tx, user_id)
+    currencies = sorted({currency, *available, *escrow, *held})
     return contract.Wallet(
         balances=[
-            contract.Balance(currency=c, available=available.get(c, 0), in_escrow=held.get(c, 0)) for c in currencies
+            contract.Balance(currency=c, available=available.get(c, 0), in_escrow=escrow.get(c, 0), held=held.get(c, 0))
+            for c in currencies
         ]
     )
 
@@ -168,6 +169,7 @@ def confiscate_held(tx: Tx, match_id: str, user_id: str, now: int) -> int:
     if row is None:
         raise NotFound("Nothing is held for this player from this match.")
     _move_held(tx, match_id, user_id, books.PLATFORM_FEES, row, now)
+    event_store.insert(tx, [("wallet", None, user_id, now)])  # his wallet shows what is held
     return int(row.amount)
 
 

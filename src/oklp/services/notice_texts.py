@@ -36,6 +36,10 @@ TOLD: Mapping[str, Mapping[str, Told]] = {
             "{amount} that you won are held until an operator has decided about your account:",
         ),
         "released": Told("{amount} are in your wallet", "{amount} that were held are in your wallet now:"),
+        "confiscated": Told(
+            "{amount} are not paid out",
+            "an operator has decided that {amount} that you won, and that were held, are not paid out:",
+        ),
         "refunded": Told(
             "Your {amount} are back", "a match was called off, and your entry fee of {amount} is back in your wallet:"
         ),
@@ -67,6 +71,10 @@ TOLD: Mapping[str, Mapping[str, Told]] = {
         ),
         "released": Told(
             "{amount} sind auf deinem Guthaben", "{amount}, die zurückgehalten wurden, sind jetzt auf deinem Guthaben:"
+        ),
+        "confiscated": Told(
+            "{amount} werden nicht ausgezahlt",
+            "der Betreiber hat entschieden, dass dein zurückgehaltener Gewinn von {amount} nicht ausgezahlt wird:",
         ),
         "refunded": Told(
             "Du hast {amount} zurück",

@@ -60,7 +60,7 @@ def tell(
     """What events mean to players. `shown` are their matches, `results` those of matches that are over, by player."""
     aborted = [match.id for match in shown.values() if match.status == rules.ABORTED]
     seats = match_store.seats(tx, aborted) if aborted else {}
-    # Whose winnings may be held, and whose may have been released.
+    # Whose winnings may be held, and about whose an operator may have decided.
     paid = {user for (_, user), result in results.items() if result.won}
     paid |= {row.user_id for row in rows if row.kind == "wallet"}
     held = ledger_store.held_of(tx, paid) if paid else ()
@@ -117,9 +117,9 @@ def _of(
 ) -> list[Notice]:
     if row.kind == "wallet":
         return [
-            Notice(row.user_id, f"released:{h.match_id}", "released", h.match_id, h.amount, h.currency, None, row.at)
+            Notice(row.user_id, f"{h.state}:{h.match_id}", h.state, h.match_id, h.amount, h.currency, None, row.at)
             for h in held
-            if h.user_id == row.user_id and h.state == "released"
+            if h.user_id == row.user_id and h.state in store.DECISIONS
         ]
     match = shown.get(row.match_id)
     if match is None:

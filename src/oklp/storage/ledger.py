@@ -94,6 +94,13 @@ IN_ESCROW = sa.text("""
 """)
 
 
+def held(tx: Tx, user_id: str) -> dict[str, int]:
+    """Winnings of the player about which an operator has yet to decide, by currency."""
+    h = schema.held_winnings
+    mine = sa.select(h.c.currency, sa.func.sum(h.c.amount)).where(h.c.user_id == user_id, h.c.state == "held")
+    return {row[0]: int(row[1]) for row in tx.execute(mine.group_by(h.c.currency))}
+
+
 def statement(tx: Tx, user_id: str, before: tuple[int, int] | None, limit: int) -> Sequence[Row]:
     """Postings of a player, newest first, from before the place (tx_number, seq).
 

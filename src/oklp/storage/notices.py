@@ -14,6 +14,7 @@ from oklp.storage.tx import Row, Tx
 n = schema_records.notices
 c = schema_records.notice_choices
 _COLUMNS = ("user_id", "occasion", "kind", "match_id", "amount", "currency", "reason", "at", "hidden", "read_at")
+DECISIONS = ("released", "confiscated")  # about winnings that were held; kinds that are called as these are
 
 
 def insert(tx: Tx, rows: list[tuple[Any, ...]]) -> None:
@@ -88,6 +89,6 @@ def reachable(tx: Tx, user_ids: Iterable[str]) -> dict[str, Row]:
 
 
 def sweep(tx: Tx, before: int) -> None:
-    # That winnings were released is read from what they are, not from an event of its own: the row is what says that it
-    # was told, and without it the next movement of money would tell it again.
-    tx.execute(n.delete().where(n.c.at < before, n.c.kind != "released"))
+    # What was decided about winnings is read from what they are, not from an event of its own: the row is what says
+    # that it was told, and without it the next movement of money would tell it again.
+    tx.execute(n.delete().where(n.c.at < before, n.c.kind.not_in(DECISIONS)))

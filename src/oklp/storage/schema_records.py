@@ -52,7 +52,7 @@ player_money = sa.Table(
     sa.Column("won", Int, nullable=False),
 )
 
-NOTICES = ("invited", "began", "won", "drawn", "lost", "held", "released", "refunded", "called-off")
+NOTICES = ("invited", "began", "won", "drawn", "lost", "held", "released", "confiscated", "refunded", "called-off")
 
 notices = sa.Table(
     "notices",

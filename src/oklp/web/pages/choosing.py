@@ -36,7 +36,7 @@ def _topics(visit: Visit) -> dict[str, tuple[str, str]]:
     said = {
         "winnings": (_("Winnings"), _("You won, or it was a draw.")),
         "refunded": (_("Money back"), _("A match was called off, or its game refused it.")),
-        "held": (_("Money that waits"), _("Winnings that are held, and when they are released.")),
+        "held": (_("Money that waits"), _("Winnings that are held, and what is decided about them.")),
         "invited": (_("Invitations"), _("Somebody wants to play against you.")),
         "began": (_("Beginnings"), _("Everybody has paid, and your match can be played.")),
         "lost": (_("Other results"), _("Your match is over, and you did not win.")),
