@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
-from oklp.storage.schema import events, refused_results
+from oklp.storage.schema import audit, events, refused_results
 from oklp.storage.schema_proposals import proposals
 from oklp.web.caller import to_cursor
 from oklp.web.pages import facts
@@ -292,6 +293,29 @@ def test_what_waits_is_shown_by_the_page_and_all_of_it_is_a_click_away(served: S
         with engine.begin() as connection:
             connection.execute(proposals.delete().where(proposals.c.match_id == match_id))
         engine.dispose()
+
+
+def test_faults_of_the_books_are_said_to_be_english(served: Server) -> None:
+    fault = {"check": "every set sums to zero", "row": "match:1:settle", "detail": "It sums to 1."}
+    counted = {"clean": False, "postings": 2, "posting_sets": 1, "matches": 0, "totals": [], "faults": [fault]}
+    entry = {"at": 1, "actor": "operator:olga", "subject": "platform:books"}
+    run: dict[str, object] = {"run_id": "of-this-test"}
+    entries = [
+        {**entry, "action": "books.begun", "detail": json.dumps(run)},
+        {**entry, "action": "books.verified", "detail": json.dumps({**run, "books": counted})},
+    ]
+    site = console(served, served.operator)
+    engine = sa.create_engine(served.database_url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(audit.insert(), entries)
+        text = site.get("/operator/books", headers={"Accept-Language": "de"}).text
+    finally:
+        with engine.begin() as connection:
+            connection.execute(audit.delete().where(audit.c.detail.contains("of-this-test")))
+        engine.dispose()
+    assert '<strong lang="en">every set sums to zero</strong>' in text
+    assert '<p lang="en">It sums to 1.</p>' in text
 
 
 def test_a_match_says_that_more_results_were_refused_than_are_kept(served: Server) -> None:

@@ -220,3 +220,15 @@ def test_a_sign_up_that_was_open_for_too_long_keeps_what_was_typed(served: Serve
     assert PASSWORD not in told.text
     done = other.post("/sign-up", data={**tokens(told.text), **typed, "password": PASSWORD})
     assert done.status_code == 303
+
+
+def test_so_does_the_sign_up_of_a_studio(served: Server) -> None:
+    form = tokens(browser(served).get("/studio/sign-up").text)
+    typed = {"name": "Slow Games", "username": "slow-games", "email": "slow@example.org"}
+    other = browser(served)
+    told = other.post("/studio/sign-up", data={**form, **typed, "password": PASSWORD})
+    assert (told.status_code, "open for too long" in told.text, "is not right" in told.text) == (400, True, False)
+    assert set(typed.values()) <= set(values(told.text))
+    assert PASSWORD not in told.text
+    done = other.post("/studio/sign-up", data={**tokens(told.text), **typed, "password": PASSWORD})
+    assert done.status_code == 303

@@ -97,6 +97,20 @@ RULES = {
 }
 
 
+DECIDING = (
+    "How is it played?",
+    "Which score wins?",
+    "How does your game hear of a match?",
+    "Tries again before a start counts as failed",
+    "Results are due after",
+)
+
+
+def facts(text: str) -> dict[str, str]:
+    """What a page states of something, by its label."""
+    return dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", text))
+
+
 def test_a_game_is_registered_step_by_step_and_its_secrets_are_shown_once(served: Server) -> None:
     site = owner(served)
     name = f"Über <b>Rush</b> {next(_numbers)}-{os.getpid()}"
@@ -104,12 +118,20 @@ def test_a_game_is_registered_step_by_step_and_its_secrets_are_shown_once(served
         {"name": name, "game_id": ""},
         {"discovery": "push", "webhook_url": "http://127.0.0.1:9/match", "start_retries": "1"},
         {"browser": "http://127.0.0.1:9/play?t={match-token}", "android": "", "ios": "", "steam": ""},
-        RULES,
+        {**RULES, "score_order": "low", "results_due_seconds": "5400"},
     ]
     answer = site.get("/studio/new-game")
     for fields in steps:
         answer = site.post("/studio/new-game", data={**hidden(answer.text), **fields, "go": "next"})
         assert answer.status_code == 200, answer.text
+    looked_over = facts(answer.text)
+    assert [looked_over[name] for name in DECIDING] == [
+        "At the same time",
+        "The lowest",
+        "It is told",
+        "1",
+        "90 minutes",
+    ]
     last = {**hidden(answer.text), "go": "register"}
     made = site.post("/studio/new-game", data=last)
     assert made.status_code == 201
@@ -126,6 +148,8 @@ def test_a_game_is_registered_step_by_step_and_its_secrets_are_shown_once(served
     game = served.operator.get(f"/games/{config.json()['authentication']['client_id']}").json()
     assert game["name"] == name
     assert game["settings"]["fee_bps"] == 1_250
+    shown = facts(page.text)
+    assert [shown[name] for name in DECIDING] == [looked_over[name] for name in DECIDING]
     assert game["settings"]["start_retries"] == 1
     assert game["launch_urls"]["browser"] == "http://127.0.0.1:9/play?t={match-token}"
 
@@ -443,6 +467,9 @@ def test_the_platforms_own_words_are_in_the_readers_language(served: Server) -> 
         text = visit.get(f"{path}{cancelled}").text
         assert "Wer es angelegt hat, hat es abgesagt." in text, path
         assert one.match(cancelled)["abort_detail"] not in text, path
+    said = api(served, site).get(f"/games/{game_id}/deliveries").json()["deliveries"][0]["last_error"]
+    assert f'<span lang="en">{said}</span>' in html.unescape(site.get(f"{base}/matches/{refused}").text)
+    await_true(lambda: f'<span lang="en">{said}</span>' in html.unescape(site.get(f"{base}/log").text))
     listed = site.get(f"{base}/matches").text
     assert "Das Spiel hat das Match nicht angenommen." in listed
     for visit, path in ((site, base), (operator, f"/operator/games/{game_id}")):

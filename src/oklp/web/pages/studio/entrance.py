@@ -62,6 +62,8 @@ async def sign_up(visit: Visit) -> Response:
         if "name" in form.errors:
             form.errors["name"] = visit._("1 to 80 characters.")
         form.values = without_secrets(form.values)
+        if not visit.trusted:
+            form.error = visit._("This page was open for too long. Choose your password again, and send it once more.")
         return await show(visit, "studio/sign_up.html", refusal.status, form=form)
     login = contract.LogIn(username=body.username, password=body.password)
     session = await log_in_as(here, visit.request, STUDIO.kind, login)
