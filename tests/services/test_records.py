@@ -324,7 +324,7 @@ def test_the_migration_that_knows_of_winnings_kept_back_keeps_what_was_told(worl
 
         before = kept()
         config.attributes["connection"] = connection
-        command.downgrade(config, "0015")
+        command.downgrade(config, "0016")
         rest = [row for row in before if "confiscated" not in row]
         assert (kept(), len(rest)) == (rest, len(before) - 1)
         command.upgrade(config, "head")
