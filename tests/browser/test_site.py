@@ -430,6 +430,9 @@ def test_without_javascript_everything_but_live_updates_works(
         page.get_by_role("button", name="Make the match").click()
         page.get_by_role("button", name="Confirm and pay 1.00").click()
         expect(page.get_by_role("heading", name="You are in")).to_be_visible()
+        page.locator("summary", has_text="Call the match off").click()  # it asks first, in place
+        expect(page.get_by_text("It is over for everybody who is in it.")).to_be_visible()
+        expect(page.get_by_role("button", name="Not now")).to_have_count(0)  # it would close a real dialog
         page.get_by_role("button", name="Call the match off").click()
         expect(page.get_by_text("The player who made it called it off.")).to_be_visible()
         expect(page.locator("#balance")).to_have_text("100.00\u00a0XTS")

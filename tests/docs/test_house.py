@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
+
+from oklp.storage import migrations
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "oklp"
@@ -153,3 +156,8 @@ def test_what_is_not_needed_at_the_start_is_loaded_when_it_is(start: str, late: 
     )
     assert "typer" in told.stdout.split()
     assert late.intersection(told.stdout.split()) == set()
+
+
+def test_the_migrations_are_one_row_whose_last_is_known() -> None:
+    """Two that were written side by side have the same number, and no server starts any more."""
+    assert ScriptDirectory.from_config(migrations.alembic_config()).get_heads() == [migrations.HEAD]

@@ -325,6 +325,34 @@ def test_who_is_out_of_a_private_match_is_offered_no_seat_that_he_cannot_take(
     assert main_of(site.get(link)).count(f'action="{room}/join"') == 3, "a seat, or one in either team"
 
 
+def test_leaving_and_calling_off_ask_first_and_say_what_comes_of_it(served: Server, game: GameConfig) -> None:
+    owner, other = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = owner.create(game.client_id, 500, invite=[other.username])
+
+    def asked(site: httpx.Client) -> dict[str, str]:
+        found = re.findall(r'<details class="dialog" id="(\w+)">(.*?)</details>', room_text(site), re.DOTALL)
+        for name, text in found:
+            assert f'action="/matches/{match_id}/{name}"' in text
+        return dict(found)
+
+    def room_text(site: httpx.Client) -> str:
+        return html.unescape(main_of(site.get(f"/matches/{match_id}")))
+
+    mine, theirs = logged_in(served, owner), logged_in(served, other)
+    alone = asked(mine)
+    assert "Nobody else is in it" in alone["leave"]
+    assert "Every fee that was paid goes back whole." in alone["cancel"]
+    other.act(match_id, "join")
+    assert "Nobody else is in it" not in asked(mine)["leave"]
+    assert "Your seat becomes free again." in asked(theirs)["leave"]
+    other.act(match_id, "confirm")
+    assert asked(theirs).keys() == {"leave"}
+    assert "Your entry fee comes back at once." in asked(theirs)["leave"]
+    for action in ("leave", "cancel"):
+        rest = re.sub(r"<details.*?</details>", "", room_text(mine), flags=re.DOTALL)
+        assert f'/{action}"' not in rest, "nothing of it at one press"
+
+
 def test_who_came_by_a_link_keeps_it_until_he_has_left(served: Server, game: GameConfig) -> None:
     owner, other = PlayerClient(served.url), PlayerClient(served.url)
     match_id = owner.create(game.client_id, 500)
