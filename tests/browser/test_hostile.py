@@ -244,7 +244,12 @@ def _paths(written: Written) -> list[str]:
         f"/operator/deliveries/{written.second_delivery}",
     ]
     found += ["/games/hostile-2", "/operator/games/hostile-1", f"/studio/games/{written.game.client_id}/log"]
-    return found
+    return found + _reasons(written)
+
+
+def _reasons(written: Written) -> list[str]:
+    """Where it stands why an operator decided against a game and against a player."""
+    return ["/studio/games/hostile-1", f"/operator/players/{written.other.user_id}"]
 
 
 def test_hostile_text_in_every_field_is_text_on_every_page(platform: Server, browser: Browser) -> None:
@@ -281,6 +286,7 @@ def test_hostile_text_in_every_field_is_text_on_every_page(platform: Server, bro
                     assert set(links) <= {"http:", "https:", "data:", "otpauth:"}, (address, links)
                 seen[path] = page.locator("main").inner_text()
             assert len(seen) > 55, "where are the pages?"
+            assert [path for path in _reasons(written) if PAYLOADS[0] not in seen[path]] == []
     shown = "\n".join(seen.values())
     for payload in (
         PAYLOADS[0][:60],

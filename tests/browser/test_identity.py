@@ -5,19 +5,12 @@ from __future__ import annotations
 import time
 
 import pyotp
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_site import PHONE, visitor
+from tests.browser.for_everyone import PHONE, check
+from tests.browser.test_site import visitor
 from tests.harness import PASSWORD, PlayerClient, Server
 from tests.web.test_account_api import NEW_PASSWORD, mail_to, person, token_in
-
-
-def check(page: Page) -> None:
-    """Nothing that axe finds, and nothing wider than the window."""
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
-    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), page.url
 
 
 def first_step(page: Page, url: str, username: str, password: str = PASSWORD) -> None:

@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.answering import answering
-from tests.browser.test_site import PHONE, _check, visitor
+from tests.browser.for_everyone import DESK, GERMAN_PHONE, check, check_anew, open_to_all, own
 from tests.browser.test_site import log_in as log_in_player
+from tests.browser.test_site import visitor
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 from tests.web.staff import await_delivery
 from tests.web.test_authorisation import REPORT
@@ -46,9 +47,10 @@ def log_in(page: Page, url: str) -> None:
 
 
 def act(page: Page, name: str, button: str, reason: str) -> None:
-    """Open the dialog of an action and do it."""
+    """Open the dialog of an action, which is for everyone, and do it."""
     page.locator("summary", has_text=name).first.click()
     asked = page.get_by_role("dialog")
+    check(page, "dialog[open]")
     asked.get_by_label("Reason").fill(reason)
     asked.get_by_role("button", name=button).click()
 
@@ -73,6 +75,7 @@ def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
         expect(asked.get_by_text("There are characters in it that cannot be read.")).to_be_visible()
         expect(asked.get_by_label("Reason")).to_have_value(HOSTILE + "\x07")
         expect(asked.get_by_label("Reason")).to_be_focused()
+        check(page, "dialog[open]")
         asked.get_by_label("Reason").fill(f"{HOSTILE}\nand more")
         asked.get_by_role("button", name="Call off and refund").click()
         expect(page.get_by_text("every fee is back")).to_be_visible()
@@ -81,6 +84,8 @@ def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
         expect(page.get_by_text("Refunded", exact=True)).to_have_count(2)
         operator.faults = [fault for fault in operator.faults if "422" not in fault]
         expect(other.locator("#balance")).to_have_text("100.00\u00a0XTS", timeout=10_000)
+        expect(other.get_by_text("An operator called it off.")).to_be_visible()
+        expect(other.get_by_text("Every fee that was paid went back whole.")).to_be_visible()
         expect(other.get_by_text("onerror")).to_have_count(0)
         page.get_by_role("link", name=one.username).click()
         expect(page.get_by_role("heading", name=one.username)).to_be_visible()
@@ -133,7 +138,7 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
         expect(count).to_have_text("1")  # without anybody having asked for it
         second.page.get_by_role("link", name="Approvals").click()
         expect(second.page.get_by_text(HOSTILE)).to_be_visible()
-        _check(second.page, f"{platform.url}/operator/approvals")
+        check(second.page)
         second.page.locator("summary", has_text="Decline").click()
         asked = second.page.get_by_role("dialog")
         asked.get_by_label("Reason").fill("Let me see")
@@ -147,8 +152,9 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
         withdrawn = platform.operator.post(f"/proposals/{made['proposal_id']}/withdrawal", json={"reason": "a slip"})
         assert withdrawn.status_code == 200
         expect(second.page.locator("[id^=proposal-]")).to_have_count(1)
-        act(second.page, "Approve", "Approve", "Looks right.")
+        act(second.page, "Approve", "Approve", f"{HOSTILE} it is")
         expect(second.page.get_by_text("Approved, and done.")).to_be_visible()
+        expect(second.page.get_by_text(f"{HOSTILE} it is")).to_be_visible()
         expect(count).to_have_count(0)
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
     assert one.match(another)["status"] == "live"
@@ -212,24 +218,41 @@ def test_the_books_are_verified_by_a_job(platform: Server, browser: Browser) -> 
 
 def test_pages_are_light_complete_and_for_everyone(platform: Server, browser: Browser) -> None:
     game = platform.register(discovery="pull")
-    one, two = PlayerClient(platform.url), PlayerClient(platform.url)
-    match_id = paid_match(one, two, game.client_id, 500)
+    one, two = (PlayerClient(platform.url, deposit=100_000) for _ in range(2))
+    over, kept = (paid_match(one, two, game.client_id, 500) for _ in range(2))
     back_end = GameClient(platform.url, game)
-    assert back_end.finish(back_end.report(match_id, one.user_id)).status_code == 200
+    assert back_end.finish(back_end.report(over, one.user_id)).status_code == 200
+    assert not back_end.finish(back_end.report(over, two.user_id)).json()["accepted"]
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound, and not listening: the game cannot be told
         refusing = platform.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
-        one.await_status(paid_match(one, two, refusing.client_id, 100), "aborted")
-    delivery = platform.operator.get("/deliveries").json()["deliveries"][0]
-    paths = ["", "/games", f"/games/{game.client_id}", "/players", f"/players/{one.user_id}", "/matches",
-             f"/matches/{match_id}", "/deliveries", "/ledger", f"/ledger?account=player:{one.user_id}", "/books",
-             "/audit", "/health", "/search?q=player", "/search?q=nothing-here",
-             f"/deliveries/{delivery['delivery_id']}", f"/matches/{delivery['match_id']}", "/team"]  # fmt: skip
-    report = platform.studio.post(f"/games/{game.client_id}/conformance-reports", json=REPORT).json()["report_id"]
-    me = platform.operator.get("/me").json()["operator_id"]
-    paths += [f"/games/{game.client_id}/reports/{report}", f"/team/{me}"]
-    for options in ({"color_scheme": "light"}, PHONE):
+        refused = paid_match(one, two, refusing.client_id, 100)
+        one.await_status(refused, "aborted")
+    decision = {"action": "suspend", "reason": "To be looked into."}
+    waiting = paid_match(one, two, game.client_id, 60_000)
+    assert platform.operator.post(f"/players/{one.user_id}", json=decision).status_code == 200
+    assert back_end.finish(back_end.report(kept, one.user_id)).status_code == 200
+    assert platform.operator.post(f"/matches/{waiting}/abort", json={"reason": "no good"}).status_code == 202
+    told = platform.operator.get("/deliveries", params={"game_id": refusing.client_id}).json()["deliveries"]
+    report = platform.studio.post(f"/games/{game.client_id}/conformance-reports", json=REPORT).json()
+    ids = {
+        "game_id": game.client_id,
+        "report_id": report["report_id"],
+        "user_id": one.user_id,
+        "match_id": over,
+        "delivery_id": told[0]["delivery_id"],
+        "operator_id": platform.operator.get("/me").json()["operator_id"],
+    }
+    paths = own("operator", **ids)
+    paths += [f"/operator/matches/{waiting}", f"/operator/matches/{refused}", "/operator/search?q=nothing-here"]
+    paths += [f"/operator/ledger?account=player:{one.user_id}"]
+    session = platform.operator.headers["Authorization"].removeprefix("Bearer ")
+    for options in (DESK, GERMAN_PHONE):
         with visitor(browser, **options) as operator:
-            log_in(operator.page, platform.url)
+            page = operator.page
+            for path in open_to_all("operator"):
+                check_anew(page, platform.url + path)
+            page.context.add_cookies([{"name": "oklp_operator", "value": session, "url": platform.url}])
             for path in paths:
-                _check(operator.page, f"{platform.url}/operator{path}")
+                check_anew(page, platform.url + path)
+            operator.faults = [fault for fault in operator.faults if "404" not in fault]

@@ -9,21 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from oklp.web.pages.visit import PLAYER
+from tests.browser.for_everyone import DESK, GERMAN_PHONE, PHONE, check_anew, check_refused, open_to_all, own
 from tests.browser.tile_rush import GameServer, Person, person, playing
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match
 
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 844},
-    "has_touch": True,
-    "is_mobile": True,
-    "color_scheme": "dark",
-}
 RUN_SECONDS = 12
-MOST_BYTES = 150_000
 
 
 @pytest.fixture(scope="module")
@@ -376,46 +369,68 @@ def test_a_page_asks_as_often_as_the_most_hurried_of_its_parts(platform: Server,
         page.wait_for_selector("body[data-asked]", timeout=10_000)
 
 
-def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:
-    """No page over its budget, nothing that axe finds: on a desk in the light, on a phone in the dark and in German,
-    whose words are longer."""
-    player, other = PlayerClient(platform.url), PlayerClient(platform.url)
-    match_id = player.create(game.game_id, 500, invite=[other.username])
-    pulled = platform.register(discovery="pull")
-    live, over = (paid_match(player, other, pulled.client_id, 500) for _ in range(2))
+@contextlib.contextmanager
+def unanswered() -> Iterator[str]:
+    """The URL of a game's webhook that takes connections, and never says anything."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}/match"
+
+
+def _rooms(platform: Server, player: PlayerClient, other: PlayerClient, silent: str) -> list[str]:
+    """A match in each state that the room tells of."""
+    pulled = platform.register(discovery="pull", team_size_max=2)
+    starting = paid_match(player, other, platform.register(silent).client_id, 500)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and not listening: connections are refused
+        refusing = platform.register(f"http://127.0.0.1:{nobody.getsockname()[1]}/match")
+        refused = paid_match(player, other, refusing.client_id, 500)
+        player.await_status(refused, "aborted")
+    live, over, drawn, held = (paid_match(player, other, pulled.client_id, 500) for _ in range(4))
     back_end = GameClient(platform.url, pulled)
     assert back_end.finish(back_end.report(over, player.user_id)).status_code == 200
+    even = back_end.report(drawn, player.user_id)
+    even["teams"] = [{**team, "ranking": 1} for team in even["teams"]]
+    assert back_end.finish(even).status_code == 200
+    teams = other.create(pulled.client_id, 500, team_size=2, visibility="public")
     cancelled = player.create(pulled.client_id, 500)
     player.act(cancelled, "cancel")
-    open_to_all = ["/", "/log-in", "/sign-up", "/games", f"/games/{game.game_id}", "/style", "/forgot-password",
-                   "/verify-email?token=any"]  # fmt: skip
-    own = ["/games", f"/games/{game.game_id}", "/matches", "/matches?show=open", f"/matches/{match_id}", "/matches/new",
-           "/wallet?kind=fees", "/wallet?show=payments", "/settings", "/settings/notifications", "/security",
-           "/notifications", f"/players/{player.username}"]  # fmt: skip
-    own += [f"/matches/{each}" for each in (live, over, cancelled)]
+    for action in ("suspend", "reinstate"):
+        decision = {"action": action, "reason": "To be looked into."}
+        assert platform.operator.post(f"/players/{player.user_id}", json=decision).status_code == 200
+        if action == "suspend":
+            assert back_end.finish(back_end.report(held, player.user_id)).status_code == 200
+    return [f"/matches/{each}" for each in (starting, refused, live, over, drawn, held, teams, cancelled)]
+
+
+def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameServer, browser: Browser) -> None:
+    """No page late or over its budget, nothing that axe finds: on a desk in the light, on a phone in the dark and in
+    German, whose words are longer."""
+    player, other, shy = (PlayerClient(platform.url) for _ in range(3))
+    shy.must(200, "PUT", "/me/privacy", {"private": True})
+    match_id = player.create(game.game_id, 500, invite=[other.username])
+    ids = {"game_id": game.game_id, "match_id": match_id, "username": player.username}
     nowhere = ["/nowhere", f"/matches/{'0' * 24}", "/studio/nowhere", "/operator/nowhere"]
-    for options in ({"color_scheme": "light"}, {**PHONE, "locale": "de-DE"}):
-        with visitor(browser, **options) as somebody:
-            for path in open_to_all:
-                _check(somebody.page, platform.url + path)
-            session = player.http.headers["Authorization"].removeprefix("Bearer ")
-            somebody.page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
-            for path in own + nowhere:
-                _check(somebody.page, platform.url + path)
-            somebody.faults = [fault for fault in somebody.faults if "404" not in fault]
-
-
-def _check(page: Page, url: str) -> None:
-    page.goto(url)
-    sizes: list[int] = page.evaluate(
-        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
-        ".filter((each) => !each.name.endsWith('/live')).map((each) => each.transferSize)"
-    )
-    assert sum(sizes) < MOST_BYTES, (url, sizes)
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
-    wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-    assert not wide, f"{url} is wider than the window"
+    with unanswered() as silent:
+        paths = [*own("player", **ids), *_rooms(platform, player, other, silent), *nowhere]
+        paths += ["/matches?show=open", "/wallet?show=payments"]
+        paths += [f"/players/{each.username}" for each in (other, shy)]
+        for options in (DESK, GERMAN_PHONE):
+            with visitor(browser, **options) as somebody:
+                page = somebody.page
+                for path in open_to_all("player", **ids):
+                    check_anew(page, platform.url + path)
+                page.goto(f"{platform.url}/sign-up")
+                check_refused(page, "main form")
+                session = player.http.headers["Authorization"].removeprefix("Bearer ")
+                page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
+                for path in paths:
+                    check_anew(page, platform.url + path)
+                for path, form in (("/matches/new", "main form"), ("/wallet", "form:has(#deposit)")):
+                    page.goto(platform.url + path)
+                    check_refused(page, form)
+                somebody.faults = [fault for fault in somebody.faults if not re.search(r"404|422", fault)]
 
 
 def test_without_javascript_everything_but_live_updates_works(

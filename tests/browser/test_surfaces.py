@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from oklp.web import pages
 from tests.answering import answering
 from tests.browser import test_site as players
 from tests.browser import test_studio as studios
+from tests.browser.for_everyone import all_pages, check
 from tests.browser.test_operator import PRODUCTION, act
 from tests.browser.test_site import visitor
 from tests.harness import PASSWORD, PlayerClient, Server, paid_match, serving
@@ -18,6 +22,19 @@ def come_in(page: Page, platform: Server, kind: str) -> None:
     http = platform.studio if kind == "studio" else platform.operator
     token = http.headers["Authorization"].removeprefix("Bearer ")
     page.context.add_cookies([{"name": f"oklp_{kind}", "value": token, "url": platform.url}])
+
+
+# --- every page is looked at -----------------------------------------------------------------------------------------
+
+# What is no page: streams, files, ways on to elsewhere.
+NO_PAGE = re.compile(r"/live$|\.csv$|\.json$|/report\.html$|/play$|^/assets/")
+# Their addresses are in a mail alone: test_identity.py follows its link and looks at them.
+BY_A_MAIL = {"/unsubscribe"}
+
+
+def test_no_page_is_left_out_of_what_is_looked_at() -> None:
+    there_are = {route.path for route in pages.routes if "GET" in (route.methods or ())}
+    assert {path for path in there_are if not NO_PAGE.search(path)} == all_pages() | BY_A_MAIL
 
 
 # --- from a studio's sign-up to a match of its game ------------------------------------------------------------------
@@ -88,6 +105,7 @@ def _try(page: Page, number: int) -> None:
     name = dialog.get_attribute("aria-labelledby")
     assert page.locator(f"#{name}").inner_text().strip()
     assert page.evaluate(INSIDE), "the focus is where the dialog is"
+    check(page, "dialog[open]")
     for key in ("Tab", "Shift+Tab"):
         for _ in range(8):
             page.keyboard.press(key)
