@@ -10,6 +10,7 @@ import pytest
 
 from oklp.web import pages
 from oklp.web.pages import words
+from oklp.web.pages.frame import TEMPLATES
 from oklp.web.pages.visit import PLAYER, local_path, realm_of
 from tests.harness import PASSWORD, PlayerClient, Server
 
@@ -68,6 +69,30 @@ OPEN_TO_ALL = {
     "/log-in/passkey",
     "/log-in/passkey-options",
 }
+
+
+# Macros that draw no component of their own: sentences, names, the frame around a page, and a form of one button.
+NOT_COMPONENTS = {
+    *("abort_why", "called_off", "vetting_reason", "nobody_went", "fee", "span", "shape", "platforms"),
+    *("brand", "notices", "act"),
+    "match_row",  # a row of a list, which is shown
+}
+# Components that are markup and a class.
+DRAWN = (
+    *("toast", "offline", "count", "subnav", "steps", "tick", "tick-box", "extra", "rows", "row-link", "facts", "sums"),
+    *("total", "card", "stack", "two", "actions", "working", "skeleton", "statement", "big-money", "mono"),
+)
+
+
+def test_every_component_is_shown_on_the_page_of_styles(served: Server) -> None:
+    macros = set(re.findall(r"{% macro (\w+)", (TEMPLATES / "parts.html").read_text()))
+    style = (TEMPLATES / "style.html").read_text()
+    used = {name for name in macros if re.search(rf"{{[{{%] ?(call )?{name}\(", style)}
+    assert macros - used == NOT_COMPONENTS
+    shown = browser(served).get("/style").text.split("<main")[1]
+    classes = {name for names in re.findall(r'class="([^"]+)"', shown) for name in names.split()}
+    assert set(DRAWN) - classes == set()
+    assert "<progress" in shown
 
 
 def test_pages_of_players_are_shown_to_players_alone(served: Server) -> None:
