@@ -417,10 +417,19 @@ def list_for_player(
 
 
 def list_newest(
-    tx: Tx, game_id: str | None, status: str | None, before: tuple[int, str] | None, limit: int
+    tx: Tx, game_id: str | None, status: str | None, before: tuple[int, str] | None, limit: int, query: str = ""
 ) -> tuple[list[contract.Match], tuple[int, str] | None]:
-    """All matches, or a game's, for those who run it."""
-    return page(tx, store.page_newest(tx, game_id, status, before, limit + 1), limit, views.match)
+    """All matches, or a game's, for those who run it. `query` is the id of one, or a player's id or whole name."""
+    match_id, user_id = _looked_for(tx, query.lower()) if query else (None, None)
+    return page(tx, store.page_newest(tx, game_id, status, before, limit + 1, match_id, user_id), limit, views.match)
+
+
+def _looked_for(tx: Tx, key: str) -> tuple[str | None, str | None]:
+    """A match's id or a player's; of what is neither an id that nobody has."""
+    if store.get(tx, [key]):
+        return key, None
+    player = players.person(tx, "player", key) or players.person_by_name(tx, "player", key)
+    return None, player.id if player is not None else ""
 
 
 def page(

@@ -108,10 +108,12 @@ def glance(tx: Tx, who: Operator, now: int) -> Glance:
 
 
 def waiting(
-    tx: Tx, after: Place | None, limit: int, now: int, match_id: str | None = None
+    tx: Tx, after: Place | None, limit: int, now: int, match_id: str | None = None, user_id: str | None = None
 ) -> tuple[list[contract.Proposal], Place | None]:
-    """What can still be decided, oldest first, all of it or what is about one match; and after which the rest is."""
-    return _page(store.waiting(tx, now, after, limit + 1, match_id), limit, now)
+    """What can still be decided, oldest first, and after which the rest is; all of it, or what is about one match or
+    about winnings that are held for one player.
+    """
+    return _page(store.waiting(tx, now, after, limit + 1, match_id, user_id), limit, now)
 
 
 def page(tx: Tx, before: Place | None, limit: int, now: int) -> tuple[list[contract.Proposal], Place | None]:

@@ -133,9 +133,20 @@ def page_for_player(
 
 
 def page_newest(
-    tx: Tx, game_id: str | None, status: str | None, before: tuple[int, str] | None, limit: int
+    tx: Tx,
+    game_id: str | None,
+    status: str | None,
+    before: tuple[int, str] | None,
+    limit: int,
+    match_id: str | None = None,
+    user_id: str | None = None,
 ) -> Sequence[Row]:
+    """Of a player those in which he has had a seat, be it for a while."""
     statement = sa.select(m)
+    if match_id is not None:
+        statement = statement.where(m.c.id == match_id)
+    if user_id is not None:
+        statement = statement.where(m.c.id.in_(sa.select(s.c.match_id).where(s.c.user_id == user_id)))
     if game_id is not None:
         statement = statement.where(m.c.game_id == game_id)
     if status is not None:

@@ -39,11 +39,20 @@ def _waits(now: int) -> sa.ColumnElement[bool]:
     return sa.and_(p.c.state == "waiting", p.c.expires_at > now, ~_match_over())
 
 
-def waiting(tx: Tx, now: int, after: tuple[int, str] | None, limit: int, match_id: str | None = None) -> Sequence[Row]:
-    """Oldest first: what can still be decided; all of it, or what is about one match."""
+def waiting(
+    tx: Tx,
+    now: int,
+    after: tuple[int, str] | None,
+    limit: int,
+    match_id: str | None = None,
+    user_id: str | None = None,
+) -> Sequence[Row]:
+    """Oldest first: what can still be decided; all of it, or what is about one match or the winnings of one player."""
     statement = _proposals().where(_waits(now))
     if match_id is not None:
         statement = statement.where(p.c.match_id == match_id)
+    if user_id is not None:
+        statement = statement.where(p.c.user_id == user_id)
     if after is not None:
         statement = statement.where(sa.tuple_(p.c.proposed_at, p.c.id) > sa.tuple_(*map(sa.literal, after)))
     return tx.rows(statement.order_by(p.c.proposed_at, p.c.id).limit(limit))

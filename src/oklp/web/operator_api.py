@@ -265,11 +265,12 @@ async def list_deliveries(
     operator: AsOperator,
     state: Annotated[contract.DeliveryState | None, Query()] = None,
     game_id: Annotated[contract.GameId | None, Query()] = None,
+    match_id: Annotated[contract.MatchId | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.DeliveryPage:
     """What games were told, newest first."""
-    chosen = webhooks.Chosen(game_id, state)
+    chosen = webhooks.Chosen(game_id, state, match_id=match_id)
     found, more = await here.db.report(webhooks.page, chosen, from_cursor(cursor, int, str), limit)
     return contract.DeliveryPage(deliveries=found, next_cursor=to_cursor(*more) if more is not None else None)
 

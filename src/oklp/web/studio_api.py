@@ -244,10 +244,11 @@ async def list_matches(
     member: AsViewer,
     game_id: GamePath,
     status: Annotated[contract.MatchStatus | None, Query()] = None,
+    query: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.StudioMatchPage:
-    """Newest first."""
+    """Newest first. `query` is a match's id, or the id or the whole name of somebody who plays."""
     found, more = await here.db.read(
         studios.of_game,
         member.studio_id,
@@ -257,6 +258,7 @@ async def list_matches(
         status,
         from_cursor(cursor, int, str),
         limit,
+        query.strip(),
     )
     return contract.StudioMatchPage(matches=found, next_cursor=to_cursor(*more) if more is not None else None)
 

@@ -30,6 +30,7 @@ from oklp.web.pages.operator.desk import (
 from oklp.web.pages.visit import Visit
 
 MOST_DETAILS = 10
+POSTINGS = 50
 SCORE_DIGITS = len(str(contract.MAX_SCORE))
 
 
@@ -57,8 +58,21 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     found = await db.read(operators.match, visit.request.path_params["match_id"])
     details = [await db.read(webhooks.detail, each.delivery_id) for each in found.deliveries[:MOST_DETAILS]]
     waiting, _more = await db.read(proposals.waiting, None, A_PAGE, visit.here.clock(), found.match_id)
-    shown = {"match": found, "deliveries": details, "proposals": waiting, "form": form}
+    shown = {"match": found, "deliveries": details, "proposals": waiting, "form": form, **_postings(visit, found)}
     return await show(visit, "operator/match.html", status, **shown)
+
+
+def _postings(visit: Visit, match: contract.OperatorMatch) -> dict[str, object]:
+    """The part of a match's postings that the page shows, and where its neighbours begin."""
+    given = from_cursor(visit.argument("cursor"), int) if visit.request.method == "GET" else None
+    first = given[0] if given else 0
+    after = first + POSTINGS
+    return {
+        "postings": match.postings[first:after],
+        "first": first,
+        "before": to_cursor(max(first - POSTINGS, 0)) if first else None,
+        "more": to_cursor(after) if after < len(match.postings) else None,
+    }
 
 
 async def abort(visit: Visit) -> Response:

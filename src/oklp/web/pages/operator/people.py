@@ -10,7 +10,7 @@ from starlette.routing import Route
 from oklp import contract
 from oklp.errors import OklpError
 from oklp.services import matches as match_service
-from oklp.services import operators, players, statement
+from oklp.services import operators, players, proposals, statement
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.context import new_uuid
 from oklp.web.pages import forms
@@ -28,6 +28,7 @@ from oklp.web.pages.operator.desk import (
 from oklp.web.pages.visit import Visit
 
 LISTED = 10
+MOST_PROPOSED = 100
 
 
 async def list_players(visit: Visit) -> Response:
@@ -53,11 +54,13 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     matches, more = await here.db.read(match_service.list_for_player, user_id, None, "mine", before, LISTED)
     entries, _ = await here.db.read(statement.entries, user_id, statement.ALL, None, LISTED)
     audit, _ = await here.db.read(operators.audit_log, f"player:{user_id}", None, LISTED)
+    waiting, _ = await here.db.read(proposals.waiting, None, MOST_PROPOSED, here.clock(), None, user_id)
     return await show(
         visit,
         "operator/player.html",
         status,
         player=found,
+        proposed={each.match_id: each for each in waiting},
         matches=matches,
         more=to_cursor(*more) if more else None,
         entries=entries.entries,

@@ -28,14 +28,17 @@ async def deliveries(visit: Visit) -> Response:
     state = visit.argument("state")
     state = state if state in get_args(contract.DeliveryState) else None
     game_id = (visit.argument("game") or "").strip() or None
+    match_id = (visit.argument("match") or "").strip().lower() or None
     before = from_cursor(visit.argument("cursor"), int, str)
-    found, more = await visit.here.db.report(webhooks.page, webhooks.Chosen(game_id, state), before, A_PAGE)
+    chosen = webhooks.Chosen(game_id, state, match_id=match_id)
+    found, more = await visit.here.db.report(webhooks.page, chosen, before, A_PAGE)
     return await show(
         visit,
         "operator/deliveries.html",
         deliveries=found,
         state=state or "",
         game_id=game_id or "",
+        match_id=match_id or "",
         more=to_cursor(*more) if more else None,
     )
 

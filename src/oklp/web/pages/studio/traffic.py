@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,22 +29,30 @@ def _status(visit: Visit) -> str | None:
     return given if given in STATUSES else None
 
 
+def _query(visit: Visit) -> str:
+    """A match's id, or a player's id or name."""
+    return (visit.argument("q") or "").strip()[:64]
+
+
 async def _matches(visit: Visit) -> tuple[list[contract.Match], tuple[int, str] | None]:
     before = from_cursor(visit.argument("cursor"), int, str)
-    return await of_game(visit, matches.list_newest, game_id_of(visit), _status(visit), before, A_PAGE)
+    wanted = (game_id_of(visit), _status(visit), before, A_PAGE, _query(visit))
+    return await of_game(visit, matches.list_newest, *wanted)
 
 
 async def all_matches(visit: Visit) -> Response:
     found, more = await _matches(visit)
-    status = _status(visit)
+    status, query = _status(visit), _query(visit)
+    kept = {"status": status or "", "q": query}
     return await show_game(
         visit,
         "matches.html",
         matches=found,
         more=to_cursor(*more) if more is not None else None,
         status=status or "",
+        q=query,
         statuses=STATUSES,
-        kept=f"status={status}&" if status else "",
+        kept="".join(f"{name}={quote(text)}&" for name, text in kept.items() if text),
         live=live.address(visit),
     )
 
