@@ -340,11 +340,11 @@ def test_leaving_and_calling_off_ask_first_and_say_what_comes_of_it(served: Serv
 
     mine, theirs = logged_in(served, owner), logged_in(served, other)
     alone = asked(mine)
-    assert "Nobody else is in it" in alone["leave"]
+    assert "Your seat becomes free again. Nobody else is in it" in alone["leave"]
     assert "Every fee that was paid goes back whole." in alone["cancel"]
     other.act(match_id, "join")
     assert "Nobody else is in it" not in asked(mine)["leave"]
-    assert "Your seat becomes free again." in asked(theirs)["leave"]
+    assert "Your seat becomes free again. To come back you need its link" in asked(theirs)["leave"]
     other.act(match_id, "confirm")
     assert asked(theirs).keys() == {"leave"}
     assert "Your entry fee comes back at once." in asked(theirs)["leave"]
