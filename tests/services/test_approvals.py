@@ -291,6 +291,9 @@ def test_held_winnings_take_two_as_well(office: Office) -> None:
     what = (office.two.user_id, office.match.match_id, decision, str(uuid.uuid4()), world.now)
     proposal = office.proposed(world.run(operators.decide_held, world.settings, office.fay, *what))
     assert (proposal.action, proposal.amount, proposal.user_id) == ("held-winnings.release", 900, office.two.user_id)
+    for player, waits in ((office.two, [proposal.proposal_id]), (office.one, [])):
+        about, _ = world.run(proposals.waiting, None, 10, world.now, None, player.user_id)
+        assert [each.proposal_id for each in about] == waits
     assert office.waiting() == [proposal.proposal_id]
     office.decide(office.fred, proposal)
     assert balance(world, office.two) == 10_400

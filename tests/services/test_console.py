@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
 from oklp import contract
 from oklp.errors import WrongState
-from oklp.services import books, console, ledger, operators
+from oklp.services import books, console, ledger, matches, operators
 from oklp.services.staff import Operator
 from oklp.storage import games as game_store
 from oklp.storage import players as player_store
+from oklp.storage import schema
 from oklp.storage.engine import Tx
 from tests.services.world import HOUR, MINUTE, XTS, World, refused
 
@@ -89,28 +97,61 @@ def test_search_finds_payments_people_by_their_address_and_studios_by_name(world
         assert found(text) == [("operator", olga, "olga")], text
 
 
-def test_what_somebody_looks_for_is_looked_up_by_an_index(world: World) -> None:
-    """Among 2,000 of each, so that PostgreSQL has a reason to."""
+@contextmanager
+def plans(world: World) -> Iterator[list[str]]:
+    """How the database answers each statement that is asked inside: its plan, among rows that it has counted."""
+    found: list[str] = []
+    word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
 
-    def fill(tx: Tx) -> None:
-        for n in range(2_000):
-            game_store.insert_studio(tx, id=f"s{n}", name=f"Studio {n}", created_at=1)
+    def explain(connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if sql.startswith("SELECT"):
+            with contextlib.closing(connection.connection.cursor()) as own:
+                own.execute(f"{word} {sql}", parameters)
+                found.append("\n".join(str(row[-1]) for row in own.fetchall()))
 
-    world.run(fill)
-    looked_for = {
-        "ix_studios_name": "SELECT * FROM studios WHERE lower(name) = lower('Studio 7') ORDER BY id LIMIT 20",
-        "ix_players_email": "SELECT * FROM players WHERE lower(email) = lower('a@b.example')",
-        "ix_games_in_review": "SELECT * FROM games WHERE vetting = 'in-review' ORDER BY vetting_at, id LIMIT 26",
-    }
     with world.db.engine.connect() as connection:
         connection.exec_driver_sql("ANALYZE")
-        if world.db.postgres:
-            connection.exec_driver_sql("SET enable_seqscan = off")
-        word = "EXPLAIN" if world.db.postgres else "EXPLAIN QUERY PLAN"
-        for index, sql in looked_for.items():
-            plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {sql}"))
-            assert index in plan, plan
-        connection.rollback()
+        connection.commit()
+    sa.event.listen(sa.Engine, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", explain)
+
+
+def test_what_somebody_looks_for_is_looked_up_by_an_index(world: World) -> None:
+    def fill(tx: Tx) -> None:
+        tx.execute(
+            schema.studios.insert(), [{"id": f"s{n}", "name": f"Studio {n}", "created_at": 1} for n in range(5_000)]
+        )
+        game = {"studio_id": "s1", "launch_urls": "{}", "settings": "{}", "created_at": 1, "vetting_at": 1}
+        kinds = ["approved"] * 1_000 + ["in-review"]
+        games = [{**game, "id": f"g{n}", "name": f"Game {n}", "vetting": kind} for n, kind in enumerate(kinds)]
+        tx.execute(schema.games.insert(), games)
+
+    world.run(fill)
+    with plans(world) as found:
+        world.run(game_store.studios_named, "STUDIO 7", 20)
+        world.run(game_store.in_review, None, 26)
+        world.run(game_store.in_review, (1, "g"), 26)
+    assert len(found) == 3
+    for index, plan in zip(("ix_studios_name", "ix_games_in_review", "ix_games_in_review"), found, strict=True):
+        assert index in plan, plan
+
+
+def test_a_match_is_looked_for_by_its_id_or_by_whom_it_was_of(world: World) -> None:
+    game, other = world.game(discovery="pull"), world.game(discovery="pull")
+    ada, bea, cy = world.players(3, 5_000)
+    first, second = world.filled(game, [ada, bea], 100), world.filled(game, [ada, cy], 100)
+    world.filled(other, [bea, cy], 100)
+
+    def found(query: str) -> list[str]:
+        return [each.match_id for each in world.run(matches.list_newest, game, None, None, 10, query)[0]]
+
+    assert found(first.match_id.upper()) == [first.match_id]
+    assert set(found(ada.username)) == set(found(ada.user_id.upper())) == {first.match_id, second.match_id}
+    assert found(bea.username.upper()) == [first.match_id]
+    assert found("nobody") == found("%") == []
 
 
 def test_the_games_in_review_are_in_the_order_in_which_they_were_submitted(world: World) -> None:

@@ -171,6 +171,9 @@ def test_the_token_endpoint(served: Server) -> None:
         ("oklp_operator", "/operator/audit?subject=%00"),
         ("oklp_operator", "/operator/search?q=%00"),
         ("oklp_operator", "/operator/players?q=%00"),
+        ("oklp_operator", "/operator/ledger?payment=%00"),
+        ("oklp_operator", "/operator/games?studio=%00"),
+        ("oklp_operator", "/operator/deliveries?match=%00"),
         ("oklp_studio", "/studio/games/%00"),
         ("oklp_studio", "/studio/games/%00/live"),
         ("oklp_studio", "/studio/games/%00/matches/%00"),
@@ -189,6 +192,18 @@ def test_addresses_of_pages(served: Server, cookie: str, path: str) -> None:
     }[cookie]()["Authorization"].removeprefix("Bearer ")
     answer = httpx.get(f"{served.url}{path}", cookies={cookie: session})
     assert answer.status_code in (200, 404), answer.text
+
+
+def test_what_is_looked_for(served: Server) -> None:
+    game = served.register(discovery="pull").client_id
+    for client, path in ((served.operator, "/search"), (served.studio, f"/games/{game}/matches")):
+        for query in ("\0", "ada@\0"):
+            answer = client.get(path, params={"query": query})
+            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "query"), answer.text
+        assert client.get(path, params={"query": "\U0001f600@\ufffd'%_"}).status_code == 200
+    session = served.studio.headers["Authorization"].removeprefix("Bearer ")
+    page = httpx.get(f"{served.url}/studio/games/{game}/matches?q=%00", cookies={"oklp_studio": session})
+    assert page.status_code == 200
 
 
 def test_decisions_on_a_page(served: Server) -> None:

@@ -38,7 +38,7 @@ async def overview(here: Here, operator: AsOperator) -> contract.OperatorOvervie
 
 @router.get("/search", response_model=contract.FoundThings)
 async def search(
-    here: Here, operator: AsOperator, query: Annotated[str, Query(min_length=1, max_length=200)]
+    here: Here, operator: AsOperator, query: Annotated[str, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 ) -> contract.FoundThings:
     """What has this id, name or e-mail address, or players whose name begins so; at the most 20."""
     found = await here.db.read(console.find, query)

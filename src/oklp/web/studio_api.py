@@ -244,7 +244,7 @@ async def list_matches(
     member: AsViewer,
     game_id: GamePath,
     status: Annotated[contract.MatchStatus | None, Query()] = None,
-    query: Annotated[str, Query(max_length=64)] = "",
+    query: Annotated[str, Query(max_length=64, pattern=r"^[^\x00]*$")] = "",
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> contract.StudioMatchPage:
