@@ -1,5 +1,6 @@
 """Pictures of every page, on a desktop and a phone, light and dark: for eyes, not for comparing. With them, how long
-each page takes until there is something to see, as the browser counts it from the click (first contentful paint).
+each page takes until there is something to see, as the browser counts it from the click (first contentful paint); the
+status is 1 when one is late.
 
 make screenshots                       into build/screenshots/, the times into times.json there
 make screenshots ARGS="--only room"    those whose name has `room` in it
@@ -8,20 +9,29 @@ make screenshots ARGS="--only room"    those whose name has `room` in it
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import re
 import socket
 import statistics
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pyotp
 from playwright.sync_api import Browser, Page
 
 from oklp.web.languages import LANGUAGE
+from tests.browser.for_everyone import MOST_MILLISECONDS, send_refused, until_content
+from tests.browser.test_identity import way_out_of_mails
+from tests.browser.test_site import enter
 from tests.browser.tile_rush import chromium
-from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
+from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match, serving
+from tests.web.test_account_api import mail_to, token_in
 from tests.web.test_authorisation import REPORT
 
 DEVICES: dict[str, dict[str, Any]] = {
@@ -29,26 +39,54 @@ DEVICES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
 
-
-# How long it may take on loopback from a click until there is something to see.
-MOST_MILLISECONDS = 1_000
-
-FIRST_CONTENT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-
 Times = dict[str, dict[str, float]]
 
 
 class Scene(NamedTuple):
-    """A page to look at; `who` is logged in, or somebody of another surface by a session of its cookie's."""
+    """A page to look at; `who` is logged in there. `then` is what is done on it before the picture is taken."""
 
     name: str
     path: str
-    who: PlayerClient | None = None
-    session: tuple[str, str] | None = None  # cookie, token
+    who: PlayerClient | httpx.Client | None = None
+    then: Callable[[Page], None] | None = None
 
-    @property
-    def seen_by(self) -> object:
-        return self.who.username if self.who is not None else self.session
+
+# --- what is done on a page ------------------------------------------------------------------------------------------
+
+_numbers = itertools.count(1)
+
+
+def open_dialog(page: Page, name: str) -> None:
+    page.locator(f"#{name} > summary").click()
+    page.locator("dialog[open]").wait_for()
+
+
+def refuse_reason(page: Page) -> None:
+    """Of an operator, for calling a match off: with what can be read by nobody."""
+    open_dialog(page, "abort")
+    page.locator("dialog [name=reason]").fill("The game's server is gone.\x07")
+    page.locator("dialog button").click()
+    page.locator("dialog [aria-invalid]").wait_for()
+
+
+def register(page: Page, steps: int) -> None:
+    """A game, so many steps on; the fifth leads to the page with its secrets."""
+    filled = (
+        ("name", f"Tile Rush {next(_numbers)}"),
+        ("webhook_url", "https://tile.example/oklp/match"),
+        ("browser", "https://tile.example/play?token={match-token}"),
+        ("fee", "12.5"),
+    )
+    for name, text in filled[:steps]:
+        page.locator(f"[name={name}]").fill(text)
+        page.locator("[name=go][value=next]").click()
+        page.locator(f"[type=hidden][name={name}]").wait_for(state="attached")
+    if steps > len(filled):
+        page.locator("[name=go][value=register]").click()
+        page.locator(".snippet, pre").first.wait_for()
+
+
+# --- what there is to see --------------------------------------------------------------------------------------------
 
 
 def scenes(server: Server) -> list[Scene]:
@@ -70,6 +108,9 @@ def scenes(server: Server) -> list[Scene]:
     even["teams"] = [{**team, "ranking": 1} for team in even["teams"]]
     assert back_end.finish(even).status_code == 200
     live = paid_match(ada, bea, game_id, 1_000)
+    cancelled = ada.create(game_id, 350)
+    ada.act(cancelled, "confirm")
+    ada.act(cancelled, "cancel")
     filling = ada.create(game_id, 750, invite=["bea"], visibility="public")
     bea.create(game_id, 200, teams=4, visibility="public")
     teams = bea.create(game_id, 200, team_size=2, visibility="public")
@@ -77,6 +118,7 @@ def scenes(server: Server) -> list[Scene]:
     return [
         Scene("landing", "/"),
         Scene("sign-up", "/sign-up"),
+        Scene("sign-up-refused", "/sign-up", then=send_refused),
         Scene("log-in", "/log-in"),
         Scene("not-found", "/nowhere"),
         Scene("match-not-seen", f"/matches/{'0' * 24}", ada),
@@ -95,6 +137,8 @@ def scenes(server: Server) -> list[Scene]:
         Scene("room-teams", f"/matches/{teams}", ada),
         Scene("no-link", "/join?link=nowhere", ada),
         Scene("room-refused", f"/matches/{refused}", ada),
+        Scene("room-cancelled", f"/matches/{cancelled}", ada),
+        Scene("room-leaving", f"/matches/{filling}", ada, functools.partial(open_dialog, name="leave")),
         Scene("player", "/players/ada", ada),
         Scene("player-other", "/players/bea", ada),
         Scene("notifications", "/notifications", ada),
@@ -105,22 +149,60 @@ def scenes(server: Server) -> list[Scene]:
         Scene("choices", "/settings/notifications", ada),
         Scene("security", "/security", ada),
         Scene("forgot-password", "/forgot-password"),
+        Scene("reset-password", f"/reset-password?token={link_of_reset(server, ada)}"),
         Scene("reset-password-over", "/reset-password?token=used"),
         Scene("verify-email", "/verify-email?token=any"),
+        Scene("unsubscribe", way_out_of_mails(server).removeprefix(server.url)),
         *studio_scenes(server, refusing.client_id, game_id, finished),
-        *operator_scenes(server, game_id, live, refused, bea.user_id),
+        *operator_scenes(server, game_id, refusing.client_id, live, refused, bea.user_id),
+        *scenes_of_decisions(server, game),
     ]
 
 
-def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_id: str) -> list[Scene]:
-    """The console: a match that is live and one that its game refused, and a player."""
-    session = ("oklp_operator", server.operator.headers["Authorization"].removeprefix("Bearer "))
-    delivery = server.operator.get("/deliveries", params={"state": "failed"}).json()["deliveries"][0]["delivery_id"]
+def link_of_reset(server: Server, player: PlayerClient) -> str:
+    email = player.must(200, "GET", "/me")["email"]
+    assert player.call("POST", "/password-resets", {"name_or_email": email}).status_code == 202
+    return token_in(server, mail_to(server, email, "password-reset"), "/reset-password")
+
+
+def scenes_of_decisions(server: Server, game: GameConfig) -> list[Scene]:
+    """What operators decide: a proposal that waits for a second one, a player who is suspended and whose winnings are
+    held, a match that was called off; each with what players see of it.
+    """
+    cal, dee = PlayerClient(server.url, "cal", 80_000), PlayerClient(server.url, "dee", 80_000)
+    waiting, held, stopped = (paid_match(cal, dee, game.client_id, fee) for fee in (30_000, 1_500, 600))
+    proposal = {"reason": "The game's server has been away since noon, and the studio does not answer."}
+    assert server.new_operator().post(f"/matches/{waiting}/abort", json=proposal).status_code == 202
+    decision = {"action": "suspend", "reason": "Two accounts of one person, as it seems."}
+    assert server.operator.post(f"/players/{cal.user_id}", json=decision).status_code == 200
+    back_end = GameClient(server.url, game)
+    assert back_end.finish(back_end.report(held, cal.user_id)).status_code == 200
+    reason = {"reason": "The studio asked for it."}
+    assert server.operator.post(f"/matches/{stopped}/abort", json=reason).status_code == 200
+    return [
+        Scene("room-held", f"/matches/{held}", cal),
+        Scene("wallet-held", "/wallet", cal),
+        Scene("room-called-off", f"/matches/{stopped}", dee),
+        Scene("operator-approvals-waiting", "/operator/approvals", server.operator),
+        Scene("operator-match-waiting", f"/operator/matches/{waiting}", server.operator),
+        Scene("operator-match-called-off", f"/operator/matches/{stopped}", server.operator),
+        Scene("operator-player-held", f"/operator/players/{cal.user_id}", server.operator),
+    ]
+
+
+def operator_scenes(
+    server: Server, game_id: str, refusing_id: str, live: str, refused: str, user_id: str
+) -> list[Scene]:
+    """The console: a game and one that refuses, a match of each, and a player."""
+    operator = server.operator
+    delivery = operator.get("/deliveries", params={"state": "failed"}).json()["deliveries"][0]["delivery_id"]
+    report = server.studio.get(f"/games/{refusing_id}/conformance-reports").json()["reports"][0]["report_id"]
     pages = {
         "overview": "",
         "search": "/search?q=game",
         "games": "/games",
         "game": f"/games/{game_id}",
+        "report": f"/games/{refusing_id}/reports/{report}",
         "players": "/players",
         "player": f"/players/{user_id}",
         "matches": "/matches",
@@ -134,27 +216,32 @@ def operator_scenes(server: Server, game_id: str, live: str, refused: str, user_
         "health": "/health",
         "approvals": "/approvals",
         "team": "/team",
-        "teammate": f"/team/{server.operator.get('/me').json()['operator_id']}",
+        "teammate": f"/team/{operator.get('/me').json()['operator_id']}",
+        "security": "/security",
     }
+    match = f"/operator/matches/{live}"
     return [
         Scene("operator-log-in", "/operator/log-in"),
-        *(Scene(f"operator-{name}", f"/operator{path}", session=session) for name, path in pages.items()),
+        *(Scene(f"operator-{name}", f"/operator{path}", operator) for name, path in pages.items()),
+        Scene("operator-match-settling", match, operator, functools.partial(open_dialog, name="settle")),
+        Scene("operator-match-reason-refused", match, operator, refuse_reason),
     ]
 
 
 def studio_scenes(server: Server, game_id: str, busy_id: str, match_id: str) -> list[Scene]:
     """The portal of the test studio: a game whose webhooks fail, and one that is played."""
+    studio = server.studio
     busy = f"/studio/games/{busy_id}"
     base = f"/studio/games/{game_id}"
-    failed = server.studio.get(f"/games/{game_id}/deliveries").json()["deliveries"][0]["delivery_id"]
-    report = server.studio.post(f"/games/{game_id}/conformance-reports", json=REPORT).json()["report_id"]
-    server.studio.post(f"/games/{game_id}/faults", json={"kind": "finish_503", "times": 3})
+    failed = studio.get(f"/games/{game_id}/deliveries").json()["deliveries"][0]["delivery_id"]
+    report = studio.post(f"/games/{game_id}/conformance-reports", json=REPORT).json()["report_id"]
+    studio.post(f"/games/{game_id}/faults", json={"kind": "finish_503", "times": 3})
     second = {"username": "dora", "email": "dora@example.org", "password": PASSWORD, "role": "developer"}
-    server.studio.post("/members", json=second)
-    session = ("oklp_studio", server.studio.headers["Authorization"].removeprefix("Bearer "))
+    studio.post("/members", json=second)
     pages = {
         "overview": "/studio",
         "you": "/studio/you",
+        "security": "/studio/security",
         "new-game": "/studio/new-game",
         "game": base,
         "game-settings": f"{base}/settings",
@@ -170,47 +257,52 @@ def studio_scenes(server: Server, game_id: str, busy_id: str, match_id: str) -> 
         "guide": f"{base}/guide",
         "members": "/studio/members",
     }
+    steps = ("webhook", "launch", "rules", "look", "secrets")
     return [
         Scene("studio-landing", "/studio"),
         Scene("studio-sign-up", "/studio/sign-up"),
-        *(Scene(f"studio-{name}", path, session=session) for name, path in pages.items()),
+        Scene("studio-log-in", "/studio/log-in"),
+        *(Scene(f"studio-{name}", path, studio) for name, path in pages.items()),
+        *(
+            Scene(f"studio-new-game-{name}", "/studio/new-game", studio, functools.partial(register, steps=number))
+            for number, name in enumerate(steps, 1)
+        ),
+        Scene("studio-new-game-refused", "/studio/new-game", studio, send_refused),
+        Scene("studio-webhooks-test", f"{base}/webhooks", studio, functools.partial(open_dialog, name="test")),
     ]
 
 
-def log_in(page: Page, username: str) -> None:
-    page.goto("/log-in")
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
-    page.wait_for_url("**/games")
+# --- taking them -----------------------------------------------------------------------------------------------------
 
 
 def take(browser: Browser, server: Server, scenes: list[Scene], folder: Path, language: str) -> Times:
     """The pictures; returned are the milliseconds to content, by page and by variant."""
     times: Times = {scene.name: {} for scene in scenes}
-    people = list(dict.fromkeys(scene.seen_by for scene in scenes))
+    people = list(dict.fromkeys(scene.who for scene in scenes))
     for device, options in DEVICES.items():
         for scheme in ("light", "dark"):
             for person in people:
                 context = browser.new_context(base_url=server.url, color_scheme=scheme, **options)
-                page = context.new_page()
-                if isinstance(person, str):
-                    log_in(page, person)
-                elif isinstance(person, tuple):
-                    context.add_cookies([{"name": person[0], "value": person[1], "url": server.url}])
                 context.add_cookies([{"name": LANGUAGE, "value": language, "url": server.url}])
-                for scene in scenes:
-                    if scene.seen_by == person:
-                        page.goto(scene.path, wait_until="load")
-                        page.wait_for_function(FIRST_CONTENT)
-                        times[scene.name][f"{device}-{scheme}"] = page.evaluate(FIRST_CONTENT)
-                        page.screenshot(path=folder / f"{scene.name}-{device}-{scheme}.png", full_page=True)
+                page = context.new_page()
+                if isinstance(person, PlayerClient):
+                    enter(page, "player", person.http)
+                elif person is not None:
+                    enter(page, "studio" if person is server.studio else "operator", person)
+                for scene in (each for each in scenes if each.who is person):
+                    page.goto(scene.path, wait_until="load")
+                    times[scene.name][f"{device}-{scheme}"] = until_content(page)
+                    if scene.then is not None:
+                        scene.then(page)
+                    page.screenshot(path=folder / f"{scene.name}-{device}-{scheme}.png", full_page=True)
                 context.close()
     return times
 
 
-def say(times: Times) -> None:
-    """The slowest pages, each by the median of its variants: the first of a visit also fetches the style sheet."""
+def say(times: Times) -> bool:
+    """The slowest pages, each by the median of its variants: the first of a visit also fetches the style sheet. Whether
+    none is late.
+    """
     typical = {name: statistics.median(each.values()) for name, each in times.items()}
     slowest = sorted(typical, key=typical.__getitem__, reverse=True)
     print(f"to content: {statistics.median(typical.values()):.0f} ms, half of the pages sooner; the slowest are")
@@ -218,6 +310,7 @@ def say(times: Times) -> None:
         print(f"  {name}: {typical[name]:.0f} ms, at most {max(times[name].values()):.0f}")
     late = sorted(name for name, each in times.items() if max(each.values()) > MOST_MILLISECONDS)
     print(f"later than {MOST_MILLISECONDS} ms: {', '.join(late) or 'none'}")
+    return not late
 
 
 def take_factors(browser: Browser, server: Server, folder: Path, language: str) -> None:
@@ -227,7 +320,7 @@ def take_factors(browser: Browser, server: Server, folder: Path, language: str) 
             player = PlayerClient(server.url)
             context = browser.new_context(base_url=server.url, color_scheme=scheme, **options)
             page = context.new_page()
-            log_in(page, player.username)
+            enter(page, "player", player.http)
             context.add_cookies([{"name": LANGUAGE, "value": language, "url": server.url}])
 
             def picture(name: str, page: Page = page, variant: str = f"{device}-{scheme}") -> None:
@@ -264,7 +357,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(f"sqlite:///{folder}/oklp.db", Path(folder), "--sandbox") as server,
+        serving(f"sqlite:///{folder}/oklp.db", Path(folder), "--sandbox", OKLP_APPROVAL_ABOVE="50000") as server,
         chromium() as browser,
     ):
         wanted = [scene for scene in scenes(server) if options.only in scene.name]
@@ -274,7 +367,7 @@ def main() -> None:
     print(f"{len(wanted)} pages in {options.out}")
     if times:
         (options.out / "times.json").write_text(json.dumps(times, indent=1))
-        say(times)
+        sys.exit(0 if say(times) else 1)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ import httpx
 from playwright.sync_api import Browser, Dialog
 
 from oklp.web import pages
-from oklp.web.pages.visit import OPERATOR, PLAYER, STUDIO
 from tests.answering import answering
 from tests.authenticator import Authenticator
-from tests.browser.test_site import visitor
+from tests.browser.test_site import enter, visitor
 from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, paid_match
 from tests.web.staff import await_delivery
 from tests.web.test_authorisation import REPORT
@@ -266,10 +265,9 @@ def test_hostile_text_in_every_field_is_text_on_every_page(platform: Server, bro
                 dialog.dismiss()
 
             page.on("dialog", close)
-            cookies = ((PLAYER, written.player.http), (STUDIO, written.studio), (OPERATOR, platform.operator))
-            for realm, http in cookies:
-                token = http.headers["Authorization"].removeprefix("Bearer ")
-                page.context.add_cookies([{"name": realm.cookie, "value": token, "url": platform.url}])
+            who = (("player", written.player.http), ("studio", written.studio), ("operator", platform.operator))
+            for kind, http in who:
+                enter(page, kind, http)
             seen = {}
             for path in _paths(written):
                 bare = path.count("/") < 4 and not any(each in path for each in written.ids.values())

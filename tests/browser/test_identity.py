@@ -48,7 +48,8 @@ def test_back_in_by_the_link_of_a_mail(platform: Server, browser: Browser) -> No
         page.wait_for_url("**/games")
 
 
-def test_the_way_out_of_mails_is_for_everyone(platform: Server, browser: Browser) -> None:
+def way_out_of_mails(platform: Server) -> str:
+    """The address of /unsubscribe in a mail about a match that was called off."""
     _, email, http = person(platform, "player")
     token = token_in(platform, mail_to(platform, email, "email-verification"), "/verify-email")
     assert http.post("/email-verifications/confirm", json={"token": token}).status_code == 204
@@ -58,9 +59,13 @@ def test_the_way_out_of_mails_is_for_everyone(platform: Server, browser: Browser
     http.post(f"/matches/{match_id}/confirm")
     assert http.post(f"/matches/{match_id}/cancel").status_code == 200
     mail = mail_to(platform, email, "notification")
+    return str(next(word for word in mail["text"].split() if "/unsubscribe?token=" in word))
+
+
+def test_the_way_out_of_mails_is_for_everyone(platform: Server, browser: Browser) -> None:
     with visitor(browser, **PHONE) as somebody:
         page = somebody.page
-        page.goto(next(word for word in mail["text"].split() if "/unsubscribe?token=" in word))
+        page.goto(way_out_of_mails(platform))
         check(page)
         page.get_by_role("button", name="Stop them").click()
         expect(page.get_by_role("heading", name="No more e-mails about this")).to_be_visible()

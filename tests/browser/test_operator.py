@@ -10,8 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.answering import answering
 from tests.browser.for_everyone import DESK, GERMAN_PHONE, check, check_anew, open_to_all, own
-from tests.browser.test_site import log_in as log_in_player
-from tests.browser.test_site import visitor
+from tests.browser.test_site import enter, visitor
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 from tests.web.staff import await_delivery
 from tests.web.test_authorisation import REPORT
@@ -63,10 +62,11 @@ def test_a_match_is_called_off_with_a_reason_and_the_players_see_their_money(
     match_id = paid_match(one, two, game.client_id, 500)
     with visitor(browser) as operator, visitor(browser) as player:
         page, other = operator.page, player.page
-        log_in_player(other, platform.url, one.username)
+        enter(other, "player", one.http)
         other.goto(f"{platform.url}/matches/{match_id}")
         expect(other.locator("#balance")).to_have_text("95.00\u00a0XTS")
-        log_in(page, platform.url)
+        enter(page, "operator", platform.operator)
+        page.goto(f"{platform.url}/operator")
         page.get_by_role("searchbox").fill(match_id)
         page.get_by_role("searchbox").press("Enter")
         page.wait_for_url(f"**/operator/matches/{match_id}")
@@ -101,7 +101,7 @@ def test_a_match_is_settled_in_the_games_place(platform: Server, browser: Browse
     match_id = paid_match(one, two, game.client_id, 500)
     with visitor(browser, java_script_enabled=False) as operator:
         page = operator.page
-        log_in(page, platform.url)
+        enter(page, "operator", platform.operator)
         page.goto(f"{platform.url}/operator/matches/{match_id}")
         page.locator("summary", has_text="Settle").click()
         page.get_by_label("Rank").first.fill("2")
@@ -116,9 +116,9 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
     game = platform.register(discovery="pull")
     one, two = (PlayerClient(platform.url, deposit=200_000) for _ in range(2))
     match_id = paid_match(one, two, game.client_id, 60_000)
-    fay = platform.new_operator("--role", "finance").headers["Authorization"].removeprefix("Bearer ")
+    fay = platform.new_operator("--role", "finance")
     with visitor(browser) as first, visitor(browser) as second:
-        second.page.context.add_cookies([{"name": "oklp_operator", "value": fay, "url": platform.url}])
+        enter(second.page, "operator", fay)
         second.page.goto(f"{platform.url}/operator/health")
         count = second.page.locator("#approvals-link .count")
         expect(count).to_have_count(0)
@@ -171,8 +171,7 @@ def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None
     assert player.call("GET", f"/games/{game_id}").status_code == 404
     with visitor(browser, java_script_enabled=False) as operator:
         page = operator.page
-        session = production.operator.headers["Authorization"].removeprefix("Bearer ")
-        page.context.add_cookies([{"name": "oklp_operator", "value": session, "url": production.url}])
+        enter(page, "operator", production.operator)
         page.goto(f"{production.url}/operator")
         page.get_by_role("link", name=HOSTILE[:60]).click()
         page.locator("summary", has_text="Approve").click()
@@ -192,7 +191,7 @@ def test_a_delivery_comes_anew_and_what_is_shut_stays_shut(platform: Server, bro
         game_id = platform.register(url).client_id
         delivery_id = platform.studio.post(f"/games/{game_id}/test-event").json()["delivery_id"]
         await_delivery(platform.operator, delivery_id)
-        log_in(page, platform.url)
+        enter(page, "operator", platform.operator)
         page.goto(f"{platform.url}/operator/deliveries/{delivery_id}")
         attempts = page.locator("details.extra")
         expect(attempts).to_have_count(1)
@@ -246,13 +245,12 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, browser: Br
     paths = own("operator", **ids)
     paths += [f"/operator/matches/{waiting}", f"/operator/matches/{refused}", "/operator/search?q=nothing-here"]
     paths += [f"/operator/ledger?account=player:{one.user_id}"]
-    session = platform.operator.headers["Authorization"].removeprefix("Bearer ")
     for options in (DESK, GERMAN_PHONE):
         with visitor(browser, **options) as operator:
             page = operator.page
             for path in open_to_all("operator"):
                 check_anew(page, platform.url + path)
-            page.context.add_cookies([{"name": "oklp_operator", "value": session, "url": platform.url}])
+            enter(page, "operator", platform.operator)
             for path in paths:
                 check_anew(page, platform.url + path)
             operator.faults = [fault for fault in operator.faults if "404" not in fault]

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from oklp.web.pages.visit import PLAYER
 from tests.browser.for_everyone import DESK, GERMAN_PHONE, PHONE, check_anew, check_refused, open_to_all, own
 from tests.browser.tile_rush import GameServer, Person, person, playing
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match
@@ -38,6 +38,12 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Person]:
         finally:
             # A page that is left ends its stream of events, and what it was just asking for.
             somebody.faults[:] = [fault for fault in somebody.faults if not fault.endswith("net::ERR_ABORTED")]
+
+
+def enter(page: Page, kind: str, http: httpx.Client) -> None:
+    """As somebody who is logged in already, at the API of players, of studios or of operators."""
+    token = http.headers["Authorization"].removeprefix("Bearer ")
+    page.context.add_cookies([{"name": f"oklp_{kind}", "value": token, "url": str(http.base_url.join("/"))}])
 
 
 def sign_up(page: Page, username: str) -> None:
@@ -127,8 +133,6 @@ def test_two_people_meet_pay_and_play_and_the_winner_sees_the_winnings(
 
 def _as(client: PlayerClient, platform: Server, username: str) -> None:
     """The API's session of somebody who signed up on the site."""
-    import httpx
-
     client.username = username
     client.http = httpx.Client(base_url=platform.url, timeout=30)
     credentials = {"username": username, "password": PASSWORD}
@@ -222,7 +226,7 @@ def test_without_a_connection_the_page_says_so_and_keeps_what_is_typed(platform:
     player = PlayerClient(platform.url)
     with visitor(browser, **PHONE) as somebody:
         page = somebody.page
-        log_in(page, platform.url, player.username)
+        enter(page, "player", player.http)
         page.goto(f"{platform.url}/wallet")
         page.get_by_label("Deposit").fill("12.34")
         page.context.set_offline(True)
@@ -245,7 +249,7 @@ def test_a_part_that_the_page_loses_comes_back_when_the_page_has_it_again(
     path = f"**/matches/{match_id}"
     with visitor(browser) as somebody:
         page = somebody.page
-        log_in(page, platform.url, player.username)
+        enter(page, "player", player.http)
         page.goto(f"{platform.url}/matches/{match_id}")
         sums = page.locator("#sums")
         expect(sums).to_contain_text("For the winners")
@@ -285,8 +289,7 @@ def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
         expect(page.locator("#roster")).to_contain_text(friend.username)
         expect(page.locator("#balance")).to_have_text("100.00\u00a0XTS")
 
-        session = player.http.headers["Authorization"].removeprefix("Bearer ")
-        page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
+        enter(page, "player", player.http)
         friend.act(match_id, "join")
         page.evaluate(LOOK_AGAIN)
         expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2)
@@ -298,16 +301,15 @@ def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
 
 
 def test_a_page_without_a_stream_goes_on_with_another_session(platform: Server, browser: Browser) -> None:
-    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
     with visitor(browser) as somebody:
         page = somebody.page
-        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+        enter(page, "studio", platform.studio)
         page.goto(f"{platform.url}/studio")
         told = page.locator("[data-toasts]")
         page.context.clear_cookies()
         page.evaluate(LOOK_AGAIN)
         expect(told).to_contain_text("Your session is over.")
-        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+        enter(page, "studio", platform.studio)
         page.evaluate(LOOK_AGAIN)
         expect(told).not_to_contain_text("Your session is over.")
         expect(page.get_by_role("main").get_by_role("link", name="Register a game").first).to_be_visible()
@@ -321,7 +323,7 @@ def test_a_room_in_which_something_was_refused_is_live_all_the_same(
     match_id = player.create(game.game_id, 500, invite=[friend.username])
     with visitor(browser) as somebody:
         page = somebody.page
-        log_in(page, platform.url, player.username)
+        enter(page, "player", player.http)
         page.goto(f"{platform.url}/matches/{match_id}")
         page.get_by_label("Usernames").fill("nobody-of-this-name")
         page.get_by_label("Usernames").press("Enter")
@@ -339,7 +341,7 @@ def test_what_has_not_changed_is_not_drawn_anew_and_a_countdown_is_read_to_nobod
     match_id = player.create(game.game_id, 500)
     with visitor(browser) as somebody:
         page = somebody.page
-        log_in(page, platform.url, player.username)
+        enter(page, "player", player.http)
         page.goto(f"{platform.url}/matches/{match_id}")
         countdown = page.locator("#next [data-countdown]")
         expect(countdown).to_have_text(re.compile(r"\d:\d\d left"))
@@ -422,9 +424,8 @@ def test_pages_are_light_complete_and_for_everyone(platform: Server, game: GameS
                 for path in open_to_all("player", **ids):
                     check_anew(page, platform.url + path)
                 page.goto(f"{platform.url}/sign-up")
-                check_refused(page, "main form")
-                session = player.http.headers["Authorization"].removeprefix("Bearer ")
-                page.context.add_cookies([{"name": PLAYER.cookie, "value": session, "url": platform.url}])
+                check_refused(page)
+                enter(page, "player", player.http)
                 for path in paths:
                     check_anew(page, platform.url + path)
                 for path, form in (("/matches/new", "main form"), ("/wallet", "form:has(#deposit)")):

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.answering import answering
 from tests.browser.for_everyone import DESK, GERMAN_PHONE, PHONE, check, check_anew, open_to_all, own
-from tests.browser.test_site import visitor
+from tests.browser.test_site import enter, visitor
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, free_port, paid_match
 from tests.web.test_authorisation import REPORT
 
@@ -165,7 +165,6 @@ def test_without_javascript_a_game_is_registered_all_the_same(platform: Server, 
 
 def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, browser: Browser) -> None:
     """As for players: soon there, within the budget, and nothing that axe finds."""
-    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
     one, two = PlayerClient(platform.url), PlayerClient(platform.url)
     with answering(200, "", {}) as url:
         game = platform.register(url)
@@ -184,7 +183,7 @@ def test_studio_pages_are_light_complete_and_for_everyone(platform: Server, brow
             page = somebody.page
             for path in open_to_all("studio"):
                 check_anew(page, platform.url + path)
-            page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+            enter(page, "studio", platform.studio)
             for path in paths:
                 check_anew(page, platform.url + path)
             somebody.faults = [fault for fault in somebody.faults if "404" not in fault]
@@ -201,10 +200,9 @@ def test_every_step_of_a_registration_is_for_everyone(
         ("Browser", "http://127.0.0.1:9/play?t={match-token}", "Its rules"),
         ("Fee, per cent", "10", "Look it over"),
     )
-    token = platform.studio.headers["Authorization"].removeprefix("Bearer ")
     with visitor(browser, **options) as somebody:
         page = somebody.page
-        page.context.add_cookies([{"name": "oklp_studio", "value": token, "url": platform.url}])
+        enter(page, "studio", platform.studio)
         page.goto(f"{platform.url}/studio/new-game")
         page.get_by_role("button", name="Next").click()
         expect(page.get_by_label("Name of the game")).to_have_attribute("aria-invalid", "true")

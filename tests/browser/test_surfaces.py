@@ -13,16 +13,8 @@ from tests.browser import test_site as players
 from tests.browser import test_studio as studios
 from tests.browser.for_everyone import all_pages, check
 from tests.browser.test_operator import PRODUCTION, act
-from tests.browser.test_site import visitor
-from tests.harness import PASSWORD, PlayerClient, Server, paid_match, serving
-
-
-def come_in(page: Page, platform: Server, kind: str) -> None:
-    """With the session of the studio's owner or of the operator."""
-    http = platform.studio if kind == "studio" else platform.operator
-    token = http.headers["Authorization"].removeprefix("Bearer ")
-    page.context.add_cookies([{"name": f"oklp_{kind}", "value": token, "url": platform.url}])
-
+from tests.browser.test_site import enter, visitor
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
 
 # --- every page is looked at -----------------------------------------------------------------------------------------
 
@@ -62,7 +54,7 @@ def test_a_game_goes_from_its_studio_by_an_operator_to_its_players(
         studio.page.get_by_role("button", name="Submit for review").click()
         expect(studio.page.get_by_text("An operator looks at it.")).to_be_visible()
 
-        come_in(operator.page, production, "operator")
+        enter(operator.page, "operator", production.operator)
         operator.page.goto(f"{url}/operator")
         operator.page.get_by_role("link", name="Joint Game").click()
         act(operator.page, "Approve", "Approve", "Looks right.")
@@ -95,6 +87,9 @@ INSIDE = "document.activeElement.closest('dialog') !== null"
 OUTSIDE = "document.activeElement !== document.body && document.activeElement.closest('dialog') === null"
 
 
+SUSPENSION = {"action": "suspend", "reason": "To be looked into."}
+
+
 def _try(page: Page, number: int) -> None:
     """One dialog of the page by the keyboard alone, and by its backdrop."""
     opening = page.locator("summary[data-dialog]").nth(number)
@@ -123,24 +118,32 @@ def test_dialogs_keep_the_focus_and_give_it_back(platform: Server, browser: Brow
     game = platform.register("http://127.0.0.1:9/match")
     pulled = platform.register(discovery="pull")
     one, two = PlayerClient(platform.url), PlayerClient(platform.url)
-    match_id = paid_match(one, two, pulled.client_id)
+    match_id, held = (paid_match(one, two, pulled.client_id) for _ in range(2))
+    assert platform.operator.post(f"/players/{one.user_id}", json=SUSPENSION).status_code == 200
+    back_end = GameClient(platform.url, pulled)
+    assert back_end.finish(back_end.report(held, one.user_id)).status_code == 200
+    second = {"username": "second", "email": "second@example.org", "password": PASSWORD, "role": "viewer"}
+    assert platform.studio.post("/members", json=second).status_code == 201
+    colleague = platform.new_operator().get("/me").json()["operator_id"]
     with visitor(browser) as somebody:
         page, tried = somebody.page, 0
-        for kind in ("studio", "operator"):
-            come_in(page, platform, kind)
+        enter(page, "studio", platform.studio)
+        enter(page, "operator", platform.operator)
         for path in (
             f"/studio/games/{game.client_id}",
             f"/studio/games/{game.client_id}/webhooks",
             "/studio/members",
             f"/operator/matches/{match_id}",
             f"/operator/players/{one.user_id}",
+            f"/operator/players/{two.user_id}",
+            f"/operator/team/{colleague}",
             f"/operator/games/{game.client_id}",
         ):
             page.goto(f"{platform.url}{path}")
             for number in range(page.locator("summary[data-dialog]").count()):
                 _try(page, number)
                 tried += 1
-    assert tried >= 6, "where are the dialogs?"
+    assert tried >= 12, "where are the dialogs?"
 
 
 # --- without JavaScript ----------------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ def test_without_javascript_a_studio_does_what_it_does_with_it(platform: Server,
     with visitor(browser, java_script_enabled=False) as somebody, answering(200, "", {}) as url:
         page = somebody.page
         game_id = platform.register(url).client_id
-        come_in(page, platform, "studio")
+        enter(page, "studio", platform.studio)
         base = f"{platform.url}/studio/games/{game_id}"
         page.goto(base)
         page.locator("summary", has_text="Rotate the secrets").click()
@@ -180,7 +183,7 @@ def test_without_javascript_an_operator_suspends_and_reinstates(platform: Server
     player = PlayerClient(platform.url, deposit=0)
     with visitor(browser, java_script_enabled=False) as somebody:
         page = somebody.page
-        come_in(page, platform, "operator")
+        enter(page, "operator", platform.operator)
         page.goto(f"{platform.url}/operator/search?q={player.username}")
         page.wait_for_url(f"**/operator/players/{player.user_id}")
         for action, status in (("Suspend", "suspended"), ("Reinstate", "active")):
