@@ -161,7 +161,9 @@ def test_a_payment_is_found_by_the_number_that_its_player_reads_to_an_operator(s
     assert (found.status_code, found.headers["location"]) == (303, f"/operator/ledger?payment={number}")
     page = site.get(found.headers["location"]).text
     assert f'<a href="/operator/players/{player.user_id}">To the player</a>' in page
-    assert page.count(f"deposit:{number}") == 2
+    assert page.count(f">deposit:{number}</a>") == 2
+    ledger = site.get("/operator/ledger", params={"account": f"player:{player.user_id}"}).text
+    assert f'href="{found.headers["location"]}">deposit:{number}</a>' in ledger
     assert "ledger.csv" not in page
     assert "There is no such payment." in site.get("/operator/ledger?payment=no:such").text
 
