@@ -65,7 +65,7 @@ def refuse_reason(page: Page) -> None:
     """Of an operator, for calling a match off: with what can be read by nobody."""
     open_dialog(page, "abort")
     page.locator("dialog [name=reason]").fill("The game's server is gone.\x07")
-    page.locator("dialog button").click()
+    page.locator("dialog .button").first.click()
     page.locator("dialog [aria-invalid]").wait_for()
 
 

@@ -101,6 +101,7 @@ def _try(page: Page, number: int) -> None:
     assert page.locator(f"#{name}").inner_text().strip()
     assert page.evaluate(INSIDE), "the focus is where the dialog is"
     check(page, "dialog[open]")
+    assert dialog.locator("[data-close]").is_visible(), "a way out that can be pressed"
     for key in ("Tab", "Shift+Tab"):
         for _ in range(8):
             page.keyboard.press(key)
