@@ -128,9 +128,11 @@ def test_dialogs_keep_the_focus_and_give_it_back(platform: Server, browser: Brow
     colleague = platform.new_operator().get("/me").json()["operator_id"]
     with visitor(browser) as somebody:
         page, tried = somebody.page, 0
+        enter(page, "player", two.http)
         enter(page, "studio", platform.studio)
         enter(page, "operator", platform.operator)
         for path in (
+            f"/matches/{two.create(pulled.client_id)}",
             f"/studio/games/{game.client_id}",
             f"/studio/games/{game.client_id}/webhooks",
             "/studio/members",
@@ -144,7 +146,7 @@ def test_dialogs_keep_the_focus_and_give_it_back(platform: Server, browser: Brow
             for number in range(page.locator("summary[data-dialog]").count()):
                 _try(page, number)
                 tried += 1
-    assert tried >= 12, "where are the dialogs?"
+    assert tried >= 14, "where are the dialogs?"
 
 
 # --- without JavaScript ----------------------------------------------------------------------------------------------
