@@ -318,11 +318,49 @@ def test_who_is_out_of_a_private_match_is_offered_no_seat_that_he_cannot_take(
         other.act(match_id, "join")
     answer = site.post(f"{room}/{way}", data=tokens(invited))
     assert (answer.status_code, answer.headers["location"]) == (303, room)
-    out = main_of(site.get(room))
-    assert "You are not in this match any more" in out
-    assert f'action="{room}/join"' not in out
+    for address in (room, f"{room}?code=wrong", f"{room}?code=%C3%A9"):
+        out = main_of(site.get(address))
+        assert "You are not in this match any more" in out
+        assert f'action="{room}/join"' not in out
+        assert owner.match(match_id)["join_code"] not in out
     link = f"{room}?code={owner.match(match_id)['join_code']}"
     assert main_of(site.get(link)).count(f'action="{room}/join"') == 3, "a seat, or one in either team"
+
+
+def test_an_invitation_to_a_full_match_can_only_be_declined(served: Server, game: GameConfig) -> None:
+    owner, fast, late = (PlayerClient(served.url) for _ in range(3))
+    match_id = owner.create(game.client_id, 500, invite=[fast.username, late.username])
+    room, site = f"/matches/{match_id}", logged_in(served, late)
+    assert f'action="{room}/join"' in site.get(room).text
+    fast.act(match_id, "join")
+    full = main_of(site.get(room))
+    assert "Every seat is taken just now." in full
+    assert f'action="{room}/join"' not in full
+    assert site.post(f"{room}/decline", data=tokens(full)).status_code == 303
+
+
+def test_whom_one_may_invite_follows_the_match(served: Server, game: GameConfig) -> None:
+    """The script puts parts that have changed in the place of the old ones, those that are empty too."""
+    owner, other = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = owner.create(game.client_id, 500, invite=[other.username])
+    room, site = f"/matches/{match_id}", logged_in(served, owner)
+
+    def part() -> tuple[str, bool]:
+        page = main_of(site.get(room))
+        found = re.search(r'<div id="invite" data-refresh( hidden)?>', page)
+        assert found is not None
+        return found[1] or "", f'action="{room}/invite"' in page[found.end() :]
+
+    assert part() == ("", True)
+    other.act(match_id, "join")
+    assert part() == (" hidden", False), "full"
+    other.act(match_id, "leave")
+    assert part() == ("", True)
+    form = {**tokens(site.get(room).text), "usernames": "nobody-here"}
+    refused = site.post(f"{room}/invite", data=form).text
+    assert '<div id="invite">' in refused, "what was typed is not taken away"
+    owner.act(match_id, "cancel")
+    assert part() == (" hidden", False), "over"
 
 
 def test_leaving_and_calling_off_ask_first_and_say_what_comes_of_it(served: Server, game: GameConfig) -> None:

@@ -219,7 +219,13 @@ def visible(row: Row, lobby: Lobby, user_id: str, join_code: str | None = None) 
     """Public matches, one's own, and private ones whose code one knows."""
     if row.visibility == "public" or lobby.is_member(user_id):
         return True
-    return join_code is not None and secrets.compare_digest(join_code.encode(), (row.join_code or "").encode())
+    return _fits(row, join_code)
+
+
+def _fits(row: Row, join_code: str | None) -> bool:
+    if join_code is None or row.join_code is None:
+        return False
+    return secrets.compare_digest(join_code.encode(), row.join_code.encode())
 
 
 def _tell(tx: Tx, match_id: str, invited: Iterable[str], now: int) -> None:
@@ -256,7 +262,7 @@ def join(
         # Someone who declined or left knows the match, and still needs the code (or a new invitation) to come back.
         if request.join_code is None:
             raise invalid("join_code", "is needed to join this match")
-        if not secrets.compare_digest(request.join_code.encode(), (row.join_code or "").encode()):
+        if not _fits(row, request.join_code):
             raise invalid("join_code", "does not fit this match")
     unpaid = _unpaid(tx, row, lobby, [caller.user_id])
     lobby.join(seat_id, caller.user_id, caller.username, request.team_id, unpaid)
@@ -394,6 +400,12 @@ def read(tx: Tx, user_id: str, match_id: str, join_code: str | None = None) -> c
     if not visible(row, lobby, user_id, join_code):
         raise NotFound(NOT_FOUND)
     return views.match_for_player(row, lobby.seats, user_id)
+
+
+def code_fits(tx: Tx, match_id: str, join_code: str) -> bool:
+    """Whether this is the code of that private match."""
+    row = store.get(tx, [match_id]).get(match_id)
+    return row is not None and _fits(row, join_code)
 
 
 def views_of(tx: Tx, rows: Sequence[Row], view: Callable[[Any, Sequence[rules.Seat]], Any]) -> list[Any]:

@@ -135,6 +135,8 @@ async def _show_invitation(visit: Visit, form: Form, status: int = 200) -> Respo
 async def _show(visit: Visit, shown: Room, status: int = 200, error: str = "", invited: str = "") -> Response:
     qr = _qr(shown.link) if shown.match.status == "pending" and shown.free_seats else None
     code = _code(visit)
+    if code and not await visit.here.db.read(matches.code_fits, shown.match.match_id, code):
+        code = ""  # whoever has left a match sees it all the same, and would be offered a seat that he cannot take
     values = {"room": shown, "qr": qr, "error": error, "code": code, "invited": invited}
     return await show(visit, "room.html", status, **values)
 
