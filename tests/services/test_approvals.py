@@ -13,7 +13,7 @@ from alembic import command
 
 from oklp import contract
 from oklp.errors import Forbidden, InvalidRequest, OklpError, RoleMissing, WrongState
-from oklp.services import approvals, operators, proposals
+from oklp.services import approvals, consequences, operators, proposals
 from oklp.services.matches import Caller
 from oklp.services.staff import Operator
 from oklp.storage import migrations, schema_proposals
@@ -81,6 +81,11 @@ class Office:
     def status(self) -> str:
         return str(self.world.run(operators.match, self.match.match_id).status)
 
+    def foretold(self, proposal: contract.Proposal) -> list[tuple[str, int]]:
+        """Players' names and what the proposal would pay them, in the order in which an operator reads them."""
+        sides = self.world.run(consequences.of_proposals, [proposal])[proposal.proposal_id]
+        return [(share.username, share.amount) for side in sides for share in side.shares]
+
     def log(self) -> list[tuple[str, str, str | None]]:
         entries, _ = self.world.run(operators.audit_log, f"match:{self.match.match_id}", None, 10)
         return [(each.action, each.actor, each.reason) for each in entries]
@@ -119,6 +124,42 @@ def test_one_proposes_and_another_has_it_done(office: Office) -> None:
     with refused(WrongState):
         office.decide(office.olga, proposal)
     assert balance(world, office.two) == 10_400
+
+
+@pytest.mark.parametrize(("forfeit", "amounts"), [(False, [900, 900, 0, 0]), (True, [500, 500, 500, 500])])
+def test_what_a_settlement_would_pay_is_told_by_name_and_comes_true(
+    office: Office, forfeit: bool, amounts: list[int]
+) -> None:
+    world = office.world
+    players = world.players(4, 10_000)
+    match = world.live(world.game(discovery="pull"), players, 500, teams=2, team_size=2)
+    teams = [
+        {"id": team.id, "score": 7, "ranking": 1 if forfeit else 2 - n, "forfeit": forfeit}
+        for n, team in enumerate(match.teams)
+    ]
+    request = contract.SettleRequest.model_validate({"reason": "gone", "teams": teams})
+    what = (match.match_id, request, str(uuid.uuid4()), world.now)
+    proposal = office.proposed(world.run(operators.settle, world.settings, office.fred, *what))
+    told = office.foretold(proposal)
+    assert [amount for _, amount in told] == amounts
+    office.decide(office.fay, proposal)
+    assert dict(told) == {each.username: balance(world, each) - 9_500 for each in players}
+    assert office.foretold(proposal) == told, "what was done is told of as well"
+
+
+def test_a_proposal_that_is_never_done_stays_known_with_its_ranking(office: Office) -> None:
+    proposal = office.proposed(office.settle(office.fred))
+    office.decide(office.fay, proposal, "decline")
+    entries, _ = office.world.run(operators.audit_log, f"match:{office.match.match_id}", None, 10)
+    wanted = {team.id: team.ranking for team in office.settlement().teams}
+    assert [(each.action, dict(each.detail["ranking"])) for each in entries] == [
+        ("proposal.decline", wanted),
+        ("proposal.make", wanted),
+    ]
+    assert dict(entries[0].detail["scores"]) == dict.fromkeys(wanted, 0)
+    assert office.foretold(office.proposed(office.abort(office.fred))) == [
+        (each.username, 500) for each in (office.one, office.two)
+    ]
 
 
 def test_up_to_the_threshold_one_is_enough_and_zero_means_always(office: Office) -> None:
@@ -291,6 +332,7 @@ def test_held_winnings_take_two_as_well(office: Office) -> None:
     what = (office.two.user_id, office.match.match_id, decision, str(uuid.uuid4()), world.now)
     proposal = office.proposed(world.run(operators.decide_held, world.settings, office.fay, *what))
     assert (proposal.action, proposal.amount, proposal.user_id) == ("held-winnings.release", 900, office.two.user_id)
+    assert office.foretold(proposal) == [(office.two.username, 900)]
     for player, waits in ((office.two, [proposal.proposal_id]), (office.one, [])):
         about, _ = world.run(proposals.waiting, None, 10, world.now, None, player.user_id)
         assert [each.proposal_id for each in about] == waits

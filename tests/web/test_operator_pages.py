@@ -84,6 +84,10 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
         return site.post(f"/operator/{path}", data={**form, **fields})
 
     assert (forms(fred), forms(fay)) == ({withdrawal}, {decision})
+    waits = fay.get("/operator/approvals").text
+    for player in (one, two):  # in the list, and again where it is approved or declined
+        named = rf'"/operator/players/{player.user_id}">{player.username}</a>: 600.00\xa0XTS back'
+        assert len(re.findall(named, waits)) == 3
     assert send(fay, withdrawal, **REASON).status_code == 403
     assert send(fred, decision, decision="approve", **REASON).status_code == 403
     unsaid = send(fred, withdrawal, reason=" ")
@@ -92,6 +96,7 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
     assert (done.status_code, done.headers["location"]) == (303, "/operator/approvals")
     shown = fay.get("/operator/approvals").text
     assert (forms(fay), "Withdrawn" in shown, "a slip of mine" in shown) == (set(), True, True)
+    assert len(re.findall(named, shown)) == 1, "what was proposed stays known"
     assert send(fred, withdrawal, **REASON).status_code == 409
     assert one.match(match_id)["status"] == "live"
 

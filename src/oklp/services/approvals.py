@@ -53,13 +53,7 @@ def decide(
     if not store.decide(tx, proposal_id, state, who.id, who.username, request.reason, now):
         raise WrongState(OVER)
     subject = proposals.subject_of(row)
-    detail = {
-        "proposal_id": proposal_id,
-        "action": row.action,
-        "proposed_by": row.proposer,
-        "amount": row.amount,
-        "currency": row.currency,
-    }
+    detail = proposals.detail_of(proposals.view(row, now)) | {"proposed_by": row.proposer}
     proposals.audit(tx, who, f"proposal.{request.decision}", subject, request.reason, detail, now)
     if approved:
         _carry_out(tx, settings, row, match, now)
@@ -78,7 +72,7 @@ def withdraw(tx: Tx, who: Operator, proposal_id: str, request: contract.Operator
         raise Forbidden(SUSPENDED)
     if not store.withdraw(tx, proposal_id, who.id, request.reason, now):
         raise WrongState(OVER)
-    detail = {"proposal_id": proposal_id, "action": row.action, "amount": row.amount, "currency": row.currency}
+    detail = proposals.detail_of(proposals.view(row, now))
     proposals.audit(tx, who, "proposal.withdraw", proposals.subject_of(row), request.reason, detail, now)
     return proposals.read(tx, proposal_id, now)
 

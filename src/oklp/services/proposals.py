@@ -86,9 +86,28 @@ def propose(
             state="waiting",
         )
     made = contract.Proposed.model_validate(view(found(tx, proposal_id), now).model_dump())
-    detail = {"proposal_id": proposal_id, "action": subject.action, "amount": subject.amount}
-    audit(tx, who, "proposal.make", subject, request.reason, detail | {"currency": subject.currency}, now)
+    audit(tx, who, "proposal.make", subject, request.reason, detail_of(made), now)
     return made
+
+
+def detail_of(proposal: contract.Proposal) -> dict[str, Any]:
+    """What the audit log keeps of a proposal: all that was asked for, since it may never be done."""
+    detail: dict[str, Any] = {
+        "proposal_id": proposal.proposal_id,
+        "action": proposal.action,
+        "amount": proposal.amount,
+        "currency": proposal.currency,
+    }
+    if proposal.action == "match.settle":
+        request = contract.SettleRequest.model_validate(proposal.request)
+        detail["ranking"] = [[team.id, team.ranking] for team in request.teams]
+        detail["scores"] = [[team.id, team.score] for team in request.teams]
+        detail["scores"] += [[player.id, player.score] for player in request.participants]
+        if forfeits := [team.id for team in request.teams if team.forfeit]:
+            detail["forfeits"] = forfeits
+    elif proposal.user_id is not None:
+        detail["match_id"] = proposal.match_id  # the log is the player's
+    return detail
 
 
 class Glance(NamedTuple):

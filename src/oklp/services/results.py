@@ -120,7 +120,10 @@ def finish(tx: Tx, reports: Sequence[Report]) -> list[contract.FinishAnswer | Ok
 
 
 def _load(tx: Tx, match_ids: Sequence[str]) -> _Batch:
-    rows = store.lock_rules(tx, match_ids)
+    return _batch_of(tx, store.lock_rules(tx, match_ids))
+
+
+def _batch_of(tx: Tx, rows: Mapping[str, Row]) -> _Batch:
     scored = [key for key, row in rows.items() if row.mode == "async" and row.roster is not None]
     results = store.results_of(tx, scored)
     opened = {}
@@ -207,14 +210,19 @@ def _decide_async(batch: _Batch, match: _Open, report: Report) -> bool:
 
 def _end(batch: _Batch, match: _Open, ranking: Ranking, result_hash: str | None) -> None:
     row = match.row
-    shares = json.loads(row.prize_shares_bps) if row.prize_shares_bps else None
-    pot = entry_pot(row.entry_fee, len(match.seats))
-    if row.escrow != pot:
-        raise InvariantBroken(f"match {row.id} holds {row.escrow} and its players paid {pot}")
-    payout = pay_out(pot, row.fee_bps, row.studio_share_bps, shares, ranking)
+    payout = _payout(match, ranking)
+    if row.escrow != payout.pot:
+        raise InvariantBroken(f"match {row.id} holds {row.escrow} and its players paid {payout.pot}")
     match.status = rules.FINISHED
     match.result_hash = result_hash
     batch.ended.append(_Ended(row, match.seats, ranking, payout, result_hash))
+
+
+def _payout(match: _Open, ranking: Ranking) -> Payout:
+    row = match.row
+    shares = json.loads(row.prize_shares_bps) if row.prize_shares_bps else None
+    pot = entry_pot(row.entry_fee, len(match.seats))
+    return pay_out(pot, row.fee_bps, row.studio_share_bps, shares, ranking)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -339,14 +347,9 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
     if match is None:
         raise NotFound("There is no such match.")
     rules.permit(match.status, "settle")
-    given = [(each.id, each.score) for each in request.participants]
-    known = {**(match.scores or {}), **dict(given)}
-    named = {user for user, _ in given}
-    everybody = given + [(user, known.get(user, 0)) for user in match.seats if user not in named]
-    teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
-    # Whose score nobody has given has none, and not the worst that there is.
-    ranking = rank_reported(match.roster, everybody, teams)._replace(scores=known)
-    text = json.dumps({"settled": [list(team) for team in teams], "scores": known})
+    ranking = _set_by_operator(match, request)
+    teams = [[each.id, each.score, each.ranking, bool(each.forfeit)] for each in request.teams]
+    text = json.dumps({"settled": teams, "scores": ranking.scores})
     digest = hashlib.sha256(text.encode()).hexdigest()
     batch.results.append((match_id, WHOLE_MATCH, 1, None, text, digest, now))
     _end(batch, match, ranking, digest)
@@ -356,3 +359,26 @@ def settle(tx: Tx, match_id: str, request: contract.SettleRequest, now: int) -> 
         "prizes": batch.ended[0].payout.prizes,
         "currency": batch.ended[0].row.currency,
     }
+
+
+def _set_by_operator(match: _Open, request: contract.SettleRequest) -> Ranking:
+    """Raises InvalidRequest (roster, ranks)."""
+    given = [(each.id, each.score) for each in request.participants]
+    known = {**(match.scores or {}), **dict(given)}
+    named = {user for user, _ in given}
+    everybody = given + [(user, known.get(user, 0)) for user in match.seats if user not in named]
+    teams = [(each.id, each.score, each.ranking, bool(each.forfeit)) for each in request.teams]
+    # Whose score nobody has given has none, and not the worst that there is.
+    return rank_reported(match.roster, everybody, teams)._replace(scores=known)
+
+
+def payouts(tx: Tx, asked: Mapping[str, tuple[str, contract.SettleRequest]]) -> dict[str, Payout]:
+    """What settlements of matches that have started pay out, whether or not they are over by now; nothing is locked.
+
+    Of each a match's id and a request that its roster fits; the answer has the keys that were given.
+    """
+    if not asked:
+        return {}
+    batch = _batch_of(tx, store.get(tx, {match_id for match_id, _ in asked.values()}))
+    opened = {key: (batch.matches[match_id], request) for key, (match_id, request) in asked.items()}
+    return {key: _payout(match, _set_by_operator(match, request)) for key, (match, request) in opened.items()}

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import OklpError
-from oklp.services import approvals, proposals
+from oklp.services import approvals, consequences, proposals
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
@@ -27,6 +27,7 @@ async def list_proposals(visit: Visit) -> Response:
         visit,
         "operator/approvals.html",
         waiting=found,
+        sides=await visit.here.db.read(consequences.of_proposals, found),
         more_waiting=to_cursor(*more) if more else None,
         listed=True,
         match_id=match_id or "",
@@ -50,6 +51,7 @@ async def _show(visit: Visit, form: Form, status: int = 200, before: proposals.P
         "operator/approvals.html",
         status,
         waiting=waiting,
+        sides=await here.db.read(consequences.of_proposals, [*waiting, *past]),
         more_waiting=to_cursor(*more_waiting) if more_waiting else None,
         listed=False,
         past=past,
