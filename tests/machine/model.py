@@ -277,7 +277,7 @@ class Model:
 
     def may_cancel(self, who: Player, match: Match) -> Refusals:
         refusals = self._lobby(match, who.user_id)
-        if NotFound not in refusals and match.creator != who.user_id:
+        if NotFound not in refusals and not (match.creator == who.user_id and match.holds(who.user_id)):
             refusals.add(Forbidden)
         return refusals
 

@@ -348,10 +348,25 @@ def test_assets_are_kept_by_browsers_for_as_long_as_they_do_not_change(served: S
         ("-1", "USD", "en", None),
         ("", "USD", "en", None),
         ("Infinity", "USD", "en", None),
+        ("1_000", "USD", "en", None),
+        ("1_000.5", "USD", "de", None),
+        ("1e3", "USD", "en", None),
+        ("+5", "USD", "de", None),
+        (".", "USD", "en", None),
+        (",", "EUR", "de", None),
+        ("1.2.3", "USD", "en", None),
     ],
 )
 def test_amounts_as_people_type_them(text: str, currency: str, language: str, units: int | None) -> None:
     assert words.minor_units(text, currency, language) == units
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"), [(123450, "USD", "1234.50"), (5000, "KWD", "5.000"), (7, "JPY", "7")]
+)
+def test_amounts_in_addresses_are_read_as_they_were_written(amount: int, currency: str, text: str) -> None:
+    assert words.money_in_address(amount, currency) == text
+    assert words.units_of_address(text, currency) == amount
 
 
 def test_what_a_form_has_done_is_said_once(served: Server) -> None:

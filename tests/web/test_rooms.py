@@ -230,6 +230,30 @@ def test_a_rematch_and_another_try_keep_all_terms(served: Server) -> None:
     assert re.search(r'name="team_size" type="number" value="2"', form)
 
 
+def test_an_amount_in_an_address_is_the_same_in_every_language(served: Server) -> None:
+    """The links that choose a language keep the rest of the address."""
+    game_id = served.register(discovery="pull", entry_fee_max=200_000).client_id
+    player = PlayerClient(served.url, deposit=0)
+    match_id = player.create(game_id, 123_450, visibility="public")
+    german = logged_in(served, player)
+    german.headers["Accept-Language"] = "de"
+    deposit = re.search(r'href="(/wallet\?deposit=[^"]+)"', german.get(f"/matches/{match_id}").text)
+    player.act(match_id, "cancel")
+    anew = re.search(r'href="(/matches/new[^"]+)"', german.get(f"/matches/{match_id}").text)
+    assert deposit is not None
+    assert anew is not None
+    for link, field in ((html.unescape(deposit[1]), "amount"), (html.unescape(anew[1]), "fee")):
+        for language, shown in (("de", "1.234,50"), ("en", "1,234.50")):
+            german.headers["Accept-Language"] = language
+            assert re.search(rf'name="{field}"[^>]* value="{re.escape(shown)}"', german.get(link).text), link
+    for wrong in ("3,00", "1e3", "-5", "0.001", "٣"):
+        form = german.get("/matches/new", params={"game": game_id, "fee": wrong}).text
+        assert 'name="fee" type="text" value="5.00"' in form, "the usual fee of the game"
+        assert re.search(
+            r'id="deposit" name="amount"[^>]* value=""', german.get("/wallet", params={"deposit": wrong}).text
+        )
+
+
 def test_a_rematch_of_a_game_that_is_suspended_by_now_is_not_made_of_another(served: Server, game: GameConfig) -> None:
     suspended = served.register(discovery="pull").client_id
     one, two = PlayerClient(served.url), PlayerClient(served.url)
@@ -389,6 +413,24 @@ def test_leaving_and_calling_off_ask_first_and_say_what_comes_of_it(served: Serv
     for action in ("leave", "cancel"):
         rest = re.sub(r"<details.*?</details>", "", room_text(mine), flags=re.DOTALL)
         assert f'/{action}"' not in rest, "nothing of it at one press"
+
+
+def test_who_has_left_ones_own_match_cannot_call_it_off_under_those_who_are_in_it(
+    served: Server, game: GameConfig
+) -> None:
+    owner, other = PlayerClient(served.url), PlayerClient(served.url)
+    match_id = owner.create(game.client_id, 500, invite=[other.username])
+    code = owner.match(match_id)["join_code"]
+    other.act(match_id, "join")
+    other.act(match_id, "confirm")
+    owner.act(match_id, "leave")
+    assert owner.call("POST", f"/matches/{match_id}/cancel").status_code == 403
+    assert other.match(match_id)["status"] == "pending"
+    other.must(200, "POST", f"/matches/{match_id}/invitations", {"usernames": [owner.username]})
+    assert owner.call("POST", f"/matches/{match_id}/cancel").status_code == 403, "invited only"
+    owner.act(match_id, "join", {"join_code": code})
+    owner.act(match_id, "cancel")
+    assert other.match(match_id)["status"] == "aborted"
 
 
 def test_who_came_by_a_link_keeps_it_until_he_has_left(served: Server, game: GameConfig) -> None:

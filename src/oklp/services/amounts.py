@@ -27,6 +27,11 @@ def money(amount: int, currency: str, language: str, *, signed: bool = False) ->
     return f"+{text}" if signed and amount > 0 else text
 
 
+def money_in_address(amount: int, currency: str) -> str:
+    """Minor units for an address, which is the same in all languages: `1234.50`."""
+    return str(Decimal(amount) * unit(currency))
+
+
 def plain_money(amount: int, currency: str, language: str) -> str:
     """Minor units without their currency, as they are typed into a form."""
     from babel.numbers import format_decimal, get_currency_precision

@@ -299,10 +299,11 @@ def leave(tx: Tx, settings: Settings, caller: Caller, match_id: str, now: int) -
 
 
 def cancel(tx: Tx, settings: Settings, caller: Caller, match_id: str, now: int) -> contract.Match:
-    """The creator calls an unstarted match off; all fees go back."""
-    row, _ = _open(tx, match_id, "cancel", caller)
-    if row.created_by != caller.user_id:
-        raise Forbidden("Only the player who made the match can cancel it.")
+    """The creator calls an unstarted match off, as long as he is in it; all fees go back."""
+    row, lobby = _open(tx, match_id, "cancel", caller)
+    seat = lobby.active_seat(caller.user_id)
+    if row.created_by != caller.user_id or seat is None or seat.state not in rules.TAKEN:
+        raise Forbidden("Only the player who made the match, and is in it, can cancel it.")
     abort(tx, settings, [match_id], "cancelled", "The player who made the match cancelled it.", now)
     return _view(tx, match_id, caller.user_id)
 

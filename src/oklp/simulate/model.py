@@ -189,7 +189,7 @@ class Model:
             case "leave":
                 refusals |= set() if state in TAKEN else {WRONG_STATE}
             case "cancel":
-                refusals |= set() if step.who == self.script.creator else {FORBIDDEN}
+                refusals |= set() if step.who == self.script.creator and state in TAKEN else {FORBIDDEN}
         return frozenset(refusals or {OK})
 
     def _joining(self, step: Step, state: str) -> set[str]:

@@ -65,6 +65,16 @@ def amount(visit: Visit, name: str) -> int:
     return units
 
 
+def amount_in_address(visit: Visit, name: str) -> str | None:
+    """An amount that a link fills a field with, as it is typed in the visitor's language; None where there is none.
+
+    An address goes from one language to another, and what is typed does not.
+    """
+    currency = visit.here.settings.currency
+    units = words.units_of_address(visit.argument(name) or "", currency)
+    return words.plain_money(units, currency, visit.language) if units is not None else None
+
+
 def number(visit: Visit, name: str, otherwise: int, digits: int = 6) -> int:
     text = visit.fields.get(name, "")
     if not text:

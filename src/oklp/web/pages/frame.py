@@ -91,6 +91,7 @@ def environment(language: str) -> Environment:
         duration=lambda seconds: words.duration(seconds, language),
         exact_duration=lambda seconds: words.life(seconds, language),
         plain_money=lambda amount, currency: words.plain_money(amount, currency, language),
+        money_in_address=words.money_in_address,
         percent=lambda bps: words.percent(bps, language),
         facts=lambda detail, currency: facts.of(detail, language, currency),
     )

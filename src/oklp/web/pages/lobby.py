@@ -46,9 +46,9 @@ async def one_game(visit: Visit) -> Response:
 
 async def new_match_page(visit: Visit) -> Response:
     """The form, filled in from the address: a game's page names the game, a rematch the fee and the opponents."""
-    names = ("game", "fee", "teams", "team_size", "visibility", "invite")
-    given = {name: value for name in names if (value := visit.argument(name)) is not None}
-    return await show_new_match(visit, Form(given))
+    names = ("game", "teams", "team_size", "visibility", "invite")
+    given = {name: visit.argument(name) for name in names} | {"fee": forms.amount_in_address(visit, "fee")}
+    return await show_new_match(visit, Form({name: value for name, value in given.items() if value is not None}))
 
 
 async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Response:

@@ -85,7 +85,8 @@ def _milliseconds(at: datetime) -> int:
 
 async def wallet(visit: Visit) -> Response:
     """`?deposit=…&for=…` is from a match that somebody cannot pay yet: filled in, and back there afterwards."""
-    wanted = {"kind": "deposit", "amount": visit.argument("deposit") or "", "for": _match(visit.argument("for"))}
+    missing = forms.amount_in_address(visit, "deposit") or ""
+    wanted = {"kind": "deposit", "amount": missing, "for": _match(visit.argument("for"))}
     return await show_wallet(visit, Form(wanted) if wanted["amount"] else Form())
 
 
@@ -182,7 +183,7 @@ async def _rows(visit: Visit, wanted: Wanted) -> AsyncIterator[str]:
 
 
 def _row(entry: contract.WalletEntry) -> tuple[object, ...]:
-    plain = words.plain_money(entry.amount, entry.currency, "en").replace(",", "")
+    plain = words.money_in_address(entry.amount, entry.currency)
     at = entry.created_at.isoformat(timespec="seconds")
     match_id = entry.match_id or ""
     return (entry.entry_id, at, entry.kind, match_id, entry.amount, plain, entry.balance, entry.currency)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from datetime import date as datetime_date
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -19,14 +20,17 @@ from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import NumberFormatError, format_decimal, parse_decimal
 from babel.support import NullTranslations, Translations
 
-from oklp.services.amounts import money, plain_money, unit
+from oklp.services.amounts import money, money_in_address, plain_money, unit
 from oklp.services.mail_texts import life
 from oklp.web.languages import LANGUAGES, SOURCE
 
-__all__ = ["LANGUAGES", "SOURCE", "life", "money", "plain_money"]  # with the other words of a page
+__all__ = ["LANGUAGES", "SOURCE", "life", "money", "money_in_address", "plain_money"]  # with the other words of a page
 
 FOLDER = Path(__file__).parent / "locale"
 MAX_MONEY_CHARS = 24
+# Python reads more as a number than people write: `1_000`, `1e3`, `+5`.
+DIGITS = re.compile(r"[0-9.,]+")
+PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?")
 MOST = 10**15  # of a currency's units: more than anybody has, and few enough digits for exact sums
 
 
@@ -61,7 +65,7 @@ def minor_units(text: str, currency: str, language: str) -> int | None:
     (1250, 1250, None)
     """
     text = text.strip()
-    if not text or len(text) > MAX_MONEY_CHARS or not text.isascii() or text[0] == "-":
+    if len(text) > MAX_MONEY_CHARS or not DIGITS.fullmatch(text):
         return None
     try:
         value = parse_decimal(text, locale=language, strict=True)
@@ -70,25 +74,30 @@ def minor_units(text: str, currency: str, language: str) -> int | None:
             value = Decimal(text)
         except InvalidOperation:
             return None
-    if not value.is_finite() or value > MOST:
+    return _whole(value / unit(currency)) if value <= MOST else None
+
+
+def units_of_address(text: str, currency: str) -> int | None:
+    """Minor units of what `money_in_address` made, whatever the language; None for anything else."""
+    if len(text) > MAX_MONEY_CHARS or not PLAIN.fullmatch(text) or Decimal(text) > MOST:
         return None
-    units = value / unit(currency)
-    return int(units) if units == units.to_integral_value() and units >= 0 else None
+    return _whole(Decimal(text) / unit(currency))
+
+
+def _whole(units: Decimal) -> int | None:
+    return int(units) if units == units.to_integral_value() else None
 
 
 def scaled(text: str, factor: int, language: str) -> int | None:
     """A number as somebody typed it, times `factor`, where that is whole: 12.5 per cent are 1250 basis points."""
     text = text.strip()
-    if not text or len(text) > MAX_MONEY_CHARS or not text.isascii() or text[0] == "-":
+    if len(text) > MAX_MONEY_CHARS or not DIGITS.fullmatch(text):
         return None
     try:
         value = parse_decimal(text, locale=language, strict=True) if "." not in text else Decimal(text)
     except (NumberFormatError, InvalidOperation):
         return None
-    if not value.is_finite() or value > MOST:
-        return None
-    units = value * factor
-    return int(units) if units == units.to_integral_value() and units >= 0 else None
+    return _whole(value * factor) if value <= MOST else None
 
 
 def plain_percent(bps: int, language: str) -> str:
