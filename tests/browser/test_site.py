@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.for_everyone import DESK, GERMAN_PHONE, PHONE, check_anew, check_refused, open_to_all, own
 from tests.browser.tile_rush import GameServer, Person, person, playing
@@ -163,7 +163,7 @@ def test_a_game_that_refuses_is_told_of_and_the_fee_is_back(platform: Server, br
     assert one.available() == two.available() == 10_000
 
 
-def _end_session(page: Page, player: PlayerClient) -> None:
+def end_session(page: Page, player: PlayerClient) -> None:
     """Elsewhere: the page learns of it when it is used."""
     token = next(each["value"] for each in page.context.cookies() if each["name"] == "oklp_player")
     ended = player.http.delete("/api/player/v1/sessions/current", headers={"Authorization": f"Bearer {token}"})
@@ -189,7 +189,7 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         page.get_by_label("Entry fee for each player").fill("7.50")
         page.get_by_label("Invite").fill(friend.username)
         page.get_by_label("Public").check()
-        _end_session(page, player)
+        end_session(page, player)
         page.get_by_role("button", name="Make the match").click()
         _log_in_again(page, player)
         expect(page.get_by_label("Entry fee for each player")).to_have_value("7.50")
@@ -201,7 +201,7 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
 
         third = PlayerClient(platform.url)
         page.get_by_label("Usernames").fill(third.username)
-        _end_session(page, player)
+        end_session(page, player)
         page.get_by_label("Usernames").press("Enter")
         _log_in_again(page, player)
         expect(page.get_by_label("Usernames")).to_have_value(third.username)
@@ -211,7 +211,7 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
 
         page.goto(f"{platform.url}/wallet")
         page.get_by_label("Deposit").fill("12.34")
-        _end_session(page, player)
+        end_session(page, player)
         page.get_by_role("button", name="Deposit").click()
         _log_in_again(page, player)
         expect(page.get_by_label("Deposit")).to_have_value("12.34")
@@ -239,136 +239,6 @@ def test_without_a_connection_the_page_says_so_and_keeps_what_is_typed(platform:
         page.get_by_role("button", name="Deposit").click()
         expect(page.locator("#balance")).to_have_text("112.34\u00a0XTS")
         somebody.faults = [fault for fault in somebody.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
-
-
-def test_a_part_that_the_page_loses_comes_back_when_the_page_has_it_again(
-    platform: Server, game: GameServer, browser: Browser
-) -> None:
-    player = PlayerClient(platform.url)
-    match_id = player.create(game.game_id, 500)
-    path = f"**/matches/{match_id}"
-    with visitor(browser) as somebody:
-        page = somebody.page
-        enter(page, "player", player.http)
-        page.goto(f"{platform.url}/matches/{match_id}")
-        sums = page.locator("#sums")
-        expect(sums).to_contain_text("For the winners")
-
-        def without_sums(route: Route) -> None:
-            answer = route.fetch()
-            route.fulfill(response=answer, body=answer.text().replace('id="sums"', 'id="other"'))
-
-        page.route(path, without_sums)
-        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
-        expect(sums).to_be_hidden()
-        page.unroute(path)
-        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
-        expect(sums).to_contain_text("For the winners")
-        expect(page.locator("#balance")).to_have_text("102.00\u00a0XTS")
-
-
-LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
-
-
-def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
-    platform: Server, game: GameServer, browser: Browser
-) -> None:
-    player, friend = PlayerClient(platform.url), PlayerClient(platform.url)
-    match_id = player.create(game.game_id, 500, invite=[friend.username])
-    with visitor(browser) as somebody:
-        page = somebody.page
-        log_in(page, platform.url, player.username)
-        page.goto(f"{platform.url}/matches/{match_id}")
-        page.get_by_label("Usernames").fill("somebody")
-        _end_session(page, player)
-        page.evaluate(LOOK_AGAIN)
-        told = page.locator("[data-toasts]")
-        expect(told).to_contain_text("Your session is over.")
-        assert told.get_by_role("link").get_attribute("href") == f"/log-in?next=%2Fmatches%2F{match_id}"
-        expect(page.get_by_label("Usernames")).to_have_value("somebody")
-        expect(page.locator("#roster")).to_contain_text(friend.username)
-        expect(page.locator("#balance")).to_have_text("100.00\u00a0XTS")
-
-        enter(page, "player", player.http)
-        friend.act(match_id, "join")
-        page.evaluate(LOOK_AGAIN)
-        expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2)
-        expect(told).not_to_contain_text("Your session is over.")
-        expect(page.get_by_label("Usernames")).to_have_value("somebody")
-        page.get_by_role("button", name="Confirm and pay").click()  # what looked the same is of the new session too
-        expect(page.get_by_role("heading", name="You are in")).to_be_visible()
-        somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
-
-
-def test_a_page_without_a_stream_goes_on_with_another_session(platform: Server, browser: Browser) -> None:
-    with visitor(browser) as somebody:
-        page = somebody.page
-        enter(page, "studio", platform.studio)
-        page.goto(f"{platform.url}/studio")
-        told = page.locator("[data-toasts]")
-        page.context.clear_cookies()
-        page.evaluate(LOOK_AGAIN)
-        expect(told).to_contain_text("Your session is over.")
-        enter(page, "studio", platform.studio)
-        page.evaluate(LOOK_AGAIN)
-        expect(told).not_to_contain_text("Your session is over.")
-        expect(page.get_by_role("main").get_by_role("link", name="Register a game").first).to_be_visible()
-        somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
-
-
-def test_a_room_in_which_something_was_refused_is_live_all_the_same(
-    platform: Server, game: GameServer, browser: Browser
-) -> None:
-    player, friend = PlayerClient(platform.url), PlayerClient(platform.url)
-    match_id = player.create(game.game_id, 500, invite=[friend.username])
-    with visitor(browser) as somebody:
-        page = somebody.page
-        enter(page, "player", player.http)
-        page.goto(f"{platform.url}/matches/{match_id}")
-        page.get_by_label("Usernames").fill("nobody-of-this-name")
-        page.get_by_label("Usernames").press("Enter")
-        expect(page.get_by_text("no active player called nobody-of-this-name")).to_be_visible()
-        expect(page).to_have_url(f"{platform.url}/matches/{match_id}")
-        friend.act(match_id, "join")
-        expect(page.locator("#roster").get_by_text("Joined")).to_have_count(2, timeout=10_000)
-        somebody.faults = [fault for fault in somebody.faults if "422" not in fault]
-
-
-def test_what_has_not_changed_is_not_drawn_anew_and_a_countdown_is_read_to_nobody(
-    platform: Server, game: GameServer, browser: Browser
-) -> None:
-    player = PlayerClient(platform.url)
-    match_id = player.create(game.game_id, 500)
-    with visitor(browser) as somebody:
-        page = somebody.page
-        enter(page, "player", player.http)
-        page.goto(f"{platform.url}/matches/{match_id}")
-        countdown = page.locator("#next [data-countdown]")
-        expect(countdown).to_have_text(re.compile(r"\d:\d\d left"))
-        assert (countdown.get_attribute("role"), countdown.get_attribute("aria-live")) == ("timer", "off")
-        page.evaluate("window.kept = document.querySelector('#next h2')")
-        player.must(201, "POST", "/wallet/deposits", {"amount": 100, "currency": "XTS"})
-        expect(page.locator("#balance")).to_have_text("101.00\u00a0XTS", timeout=10_000)
-        assert page.evaluate("window.kept.isConnected"), "a screen reader would read all of it once more"
-
-
-def test_a_page_asks_as_often_as_the_most_hurried_of_its_parts(platform: Server, browser: Browser) -> None:
-    with visitor(browser) as somebody:
-        page = somebody.page
-        page.goto(f"{platform.url}/style")
-        page.evaluate(
-            """async () => {
-                for (const seconds of [600, 0.1]) {
-                    const part = document.createElement("div");
-                    part.dataset.poll = seconds;
-                    document.body.append(part);
-                }
-                const own = document.querySelector("script[type=module]").src;
-                const { poll } = await import(new URL("live.js", own));
-                poll({ enliven: () => (document.body.dataset.asked = "yes"), ended() {}, offline() {} });
-            }"""
-        )
-        page.wait_for_selector("body[data-asked]", timeout=10_000)
 
 
 @contextlib.contextmanager

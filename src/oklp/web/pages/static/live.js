@@ -31,12 +31,19 @@ async function refresh(page) {
     const by = document.body.dataset.session ? "person" : "stranger";
     const headers = { Accept: "text/html", "Oklp-Refresh": by };
     const answer = await fetch(location.href, { headers, redirect: "manual" });
-    if (answer.ok || answer.status === 401) {
-      over = !answer.ok;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const [before, now] = [document, fresh].map((each) => each.body.dataset.person);
+    if (before && now && before !== now) {
+      // Somebody else has logged in: nothing of this page is theirs, the frame neither.
+      location.replace(location.pathname + location.search);
+      return;
+    }
+    if (answer.ok || answer.status === 401 || now) {
+      over = answer.status === 401;
       page.ended(over); // what is shown stays, and so does what is typed
     }
     if (answer.ok) {
-      swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      swap(fresh);
       page.enliven();
     }
   } catch {
@@ -121,11 +128,21 @@ export function watch(page) {
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && changed());
 }
 
+// While the page is seen: browsers have six connections to a server, and a tab behind others would keep one of them.
 export function follow(url, page) {
   let tries = 0;
+  let events = null;
+  let waiting = 0;
   const changed = () => refresh(page);
+  const close = () => {
+    clearTimeout(waiting);
+    events?.close();
+    events = null;
+  };
   const open = () => {
-    const events = new EventSource(url);
+    close();
+    if (document.visibilityState !== "visible") return;
+    events = new EventSource(url);
     for (const kind of ["match", "invitation", "wallet", "notification", "change"]) events.addEventListener(kind, changed);
     events.onopen = () => {
       if (tries) changed();
@@ -134,13 +151,14 @@ export function follow(url, page) {
     events.onerror = () => {
       if (tries === 2 && !over) page.offline();
       tries += 1;
-      if (events.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (events?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
       // Refused: the page itself knows whether the session is over. Not each time: a server may have too much to do.
       if (!over && tries === 1) changed();
-      setTimeout(open, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
+      waiting = setTimeout(open, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
     };
-    addEventListener("pagehide", () => events.close(), { once: true });
   };
   open();
+  addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && open());
+  document.addEventListener("visibilitychange", open);
 }
