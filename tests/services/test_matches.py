@@ -363,6 +363,22 @@ def test_the_creator_calls_a_match_off_and_all_fees_go_back(world: World) -> Non
         world.cancel(ann, match.match_id)
 
 
+def test_a_creator_who_has_left_has_no_say_over_those_who_stay(world: World) -> None:
+    ann, bob, cem = world.players(3, 500)
+    match = world.filled(world.game(), [ann, bob, cem], 200, teams=3)
+    world.confirm(bob, match.match_id)
+    world.leave(ann, match.match_id)
+    with refused(Forbidden):
+        world.cancel(ann, match.match_id)
+    world.invite(bob, match.match_id, ann)
+    with refused(Forbidden):  # an invitation is no seat
+        world.cancel(ann, match.match_id)
+    assert (world.read(bob, match.match_id).status, world.wallet(bob)) == ("pending", (300, 200))
+    world.join(ann, match.match_id)
+    assert world.cancel(ann, match.match_id).abort_reason == "cancelled"
+    assert world.wallet(bob) == (500, 0)
+
+
 @pytest.mark.parametrize("status", ["starting", "live", "finished", "aborted"])
 def test_nothing_about_the_roster_changes_once_a_match_has_started(world: World, status: str) -> None:
     ann, bob, cem = world.players(3, 500)

@@ -295,6 +295,8 @@ class _Writer:
             for player in self.rng.sample(self.people, len(self.people)):
                 if self.model.holds(player):
                     self.do("leave", player)
+                if player == self.script.creator and self.chance(0.3):
+                    self.do("cancel", player)  # it is not his any more
         elif self.fate == "cancelled":
             self.do("cancel", self.script.creator)
         elif unfilled:
