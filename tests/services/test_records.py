@@ -92,6 +92,31 @@ def test_wins_draws_losses_and_money_add_up(world: World) -> None:
     assert {(each.match_id, each.paid, each.won) for each in seen.recent} == {(None, None, None)}
 
 
+def test_what_is_held_or_confiscated_is_not_won(world: World) -> None:
+    game = world.game()
+    ada, bea = world.players(2, 10_000)
+    finish(world, game, [ada, bea], [1, 2])
+    later = [world.live(game, [ada, bea]) for _ in range(2)]
+    world.suspend(ada)
+    for match in later:
+        world.report(game, sync_result(match, [1, 2]))
+
+    def seen() -> tuple[list[tuple[int, int]], list[str]]:
+        own = world.run(records.record, ada.user_id, ada.username)
+        return [(each.paid, each.won) for each in own.money or []], sorted(str(each.held) for each in own.recent)
+
+    world.run(lambda tx: store.add_money(tx, [(ada.user_id, "XTS", 500, 900)]))
+    assert seen() == ([(500, 900)], []), "what was not counted yet is not taken off"
+    world.run(lambda tx: store.add_money(tx, [(ada.user_id, "XTS", -500, -900)]))
+    keep_all(world)
+    assert seen() == ([(1_500, 900)], ["None", "held", "held"])
+    for match, decide in zip(later, (ledger.release_held, ledger.confiscate_held), strict=True):
+        world.run(decide, match.match_id, ada.user_id, world.now)
+    assert seen() == ([(1_500, 1_800)], ["None", "confiscated", "released"])
+    others = world.run(records.record, bea.user_id, ada.username)
+    assert (others.money, {each.held for each in others.recent}) == (None, {None})
+
+
 def test_who_keeps_results_private_is_seen_by_himself_alone(world: World) -> None:
     game = world.game()
     ada, bea, cy = world.players(3, 10_000)

@@ -21,6 +21,7 @@ from tests.web.test_account_api import unique
 from tests.web.test_error_pages import main_of
 from tests.web.test_operator_pages import console
 from tests.web.test_pages import browser, logged_in, tokens
+from tests.web.test_player_pages import await_results
 
 BACKENDS = ("sqlite",)
 
@@ -116,6 +117,10 @@ def test_winnings_that_are_held_are_not_said_to_be_in_the_wallet(served: Server,
     assert len(re.findall(r"9\.00\sXTS held", main_of(site.get("/matches")))) == 2
     assert re.search(r"Held until an operator has decided: 18\.00\sXTS", main_of(site.get("/wallet")))
     assert one.must(200, "GET", "/wallet")["balances"][0]["held"] == 1_800
+    await_results(one, 2)
+    record = main_of(site.get(f"/players/{one.username}"))
+    assert (len(re.findall(r"9\.00\sXTS held", record)), "+9.00" in record) == (2, False)
+    assert re.search(r"Prizes</dt>\s*<dd>0\.00\sXTS", record), "what is held is not won yet"
 
     for match_id, decision in ((held, "release"), (kept, "confiscate")):
         answer = served.operator.post(f"{path}/held-winnings/{match_id}", json={"decision": decision, **REASON})
@@ -128,6 +133,9 @@ def test_winnings_that_are_held_are_not_said_to_be_in_the_wallet(served: Server,
     assert "in your wallet" not in gone
     listed = main_of(site.get("/matches"))
     assert (listed.count("+9.00"), " held" in listed) == (1, False)
+    record = main_of(site.get(f"/players/{one.username}"))
+    assert (record.count("+9.00"), " held" in record) == (1, False)
+    assert re.search(r"Prizes</dt>\s*<dd>9\.00\sXTS", record)
     assert "Held until" not in site.get("/wallet").text
     assert "held" not in one.must(200, "GET", "/wallet")["balances"][0]
     until = time.monotonic() + 20

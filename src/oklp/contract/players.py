@@ -57,7 +57,7 @@ class GameRecord(Tally):
 
 
 class MoneyRecord(Wire):
-    """Minor units, in matches that are over: entry fees paid, and prizes."""
+    """Minor units, in matches that are over: entry fees paid, and prizes that reached the wallet."""
 
     currency: str
     paid: int
@@ -65,7 +65,7 @@ class MoneyRecord(Wire):
 
 
 class RecentResult(Wire):
-    match_id: str | None = Field(None, description="Of one's own results alone; `paid` and `won` too.")
+    match_id: str | None = Field(None, description="Of one's own results alone; `paid`, `won` and `held` too.")
     game_id: GameId
     game_name: str
     finished_at: datetime
@@ -73,6 +73,11 @@ class RecentResult(Wire):
     verdict: MatchVerdict
     paid: Money | None = None
     won: Money | None = None
+    held: Literal["held", "released", "confiscated"] | None = Field(
+        None,
+        description="What became of `won` where it was held, as a suspended player's is; of it, only what was"
+        " released reached the wallet.",
+    )
 
 
 class PlayerRecord(Tally):

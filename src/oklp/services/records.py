@@ -188,7 +188,7 @@ def record(tx: Tx, viewer_id: str, username: str) -> contract.PlayerRecord:
 
 def _money(tx: Tx, user_id: str) -> list[contract.MoneyRecord]:
     rows = store.money_of(tx, user_id)
-    return [contract.MoneyRecord(currency=row.currency, paid=row.paid, won=row.won) for row in rows]
+    return [contract.MoneyRecord(currency=row.currency, paid=row.paid, won=row.won - int(row.unpaid)) for row in rows]
 
 
 def _recent(row: Row, own: bool) -> contract.RecentResult:
@@ -202,6 +202,7 @@ def _recent(row: Row, own: bool) -> contract.RecentResult:
         verdict=row.verdict,
         paid=contract.Money(amount=row.paid, currency=row.currency) if own else None,
         won=contract.Money(amount=row.won, currency=row.currency) if own else None,
+        held=row.held if own else None,
     )
 
 

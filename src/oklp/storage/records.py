@@ -17,6 +17,7 @@ _RESULT = ("match_id", "user_id", "game_id", "at", "place", "verdict", "currency
 r = schema_records.player_results
 t = schema_records.standings
 p = schema.players
+h = schema.held_winnings
 
 
 def place(tx: Tx, *, lock: bool = False) -> tuple[int, int] | None:
@@ -97,16 +98,32 @@ def standings_of(tx: Tx, user_id: str) -> Sequence[Row]:
 
 
 def results_of(tx: Tx, user_id: str, limit: int) -> Sequence[Row]:
-    """The newest first."""
+    """The newest first; `held` is what became of winnings that were held, None where none were."""
     return tx.rows(results_statement(user_id, limit))
 
 
 def results_statement(user_id: str, limit: int) -> sa.Select[Any]:
     g = schema.games
-    statement = sa.select(r, g.c.name).join(g, g.c.id == r.c.game_id).where(r.c.user_id == user_id)
-    return statement.order_by(r.c.at.desc(), r.c.match_id.desc()).limit(limit)
+    return (
+        sa.select(r, g.c.name, h.c.state.label("held"))
+        .join(g, g.c.id == r.c.game_id)
+        .join(h, sa.and_(h.c.match_id == r.c.match_id, h.c.user_id == r.c.user_id), isouter=True)
+        .where(r.c.user_id == user_id)
+        .order_by(r.c.at.desc(), r.c.match_id.desc())
+        .limit(limit)
+    )
 
 
 def money_of(tx: Tx, user_id: str) -> Sequence[Row]:
+    """By currency: `paid`, `won`, and `unpaid`, the part of `won` that is held, or was kept by the platform."""
     m = schema_records.player_money
-    return tx.rows(sa.select(m).where(m.c.user_id == user_id).order_by(m.c.currency))
+    # What was held is counted a moment after it is: until then it is in neither of the two sums.
+    counted = sa.and_(r.c.match_id == h.c.match_id, r.c.user_id == h.c.user_id)
+    unpaid = (
+        sa.select(sa.func.coalesce(sa.func.sum(h.c.amount), 0))
+        .join(r, counted)
+        .where(h.c.user_id == m.c.user_id, h.c.currency == m.c.currency, h.c.state != "released")
+        .correlate(m)
+        .scalar_subquery()
+    )
+    return tx.rows(sa.select(m, unpaid.label("unpaid")).where(m.c.user_id == user_id).order_by(m.c.currency))
