@@ -55,7 +55,7 @@ def test_the_issuer_refuses_as_oauth_does(served: Server) -> None:
 
 
 def test_a_wrong_method_is_told_all_that_there_are(served: Server) -> None:
-    """RFC 9110, section 15.5.6; and HEAD is taken where GET is, but for streams, which would have no end."""
+    """RFC 9110, section 15.5.6; and HEAD is taken where GET is, but for streams and what makes something."""
     game = served.register(discovery="pull").client_id
     for method, path, allowed in (
         ("PUT", f"/api/studio/v1/games/{game}", "GET, HEAD, PATCH"),
@@ -70,6 +70,7 @@ def test_a_wrong_method_is_told_all_that_there_are(served: Server) -> None:
         ("POST", "/static-offline-docs/swagger-ui.css", "GET, HEAD"),
         ("DELETE", "/log-in", "GET, HEAD, POST"),
         ("HEAD", "/live", "GET"),
+        ("HEAD", f"/matches/{'0' * 24}/play", "GET"),
         ("HEAD", "/operator/live", "GET"),
         ("HEAD", f"/studio/games/{game}/webhooks/live", "GET"),
     ):

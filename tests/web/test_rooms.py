@@ -76,6 +76,29 @@ def test_a_match_has_a_way_in_for_each_platform_of_its_game(served: Server, plat
         assert f'data-address="{room}"' in refused.text
 
 
+def test_who_cannot_enter_a_match_is_told_why_in_its_room(served: Server, game: GameConfig) -> None:
+    owner, stranger, guest = (PlayerClient(served.url) for _ in range(3))
+    private = owner.create(game.client_id, 500)
+    public = owner.create(game.client_id, 500, visibility="public")
+    guest.act(public, "join")
+    guest.act(public, "leave")
+
+    def entering(player: PlayerClient, match_id: str) -> tuple[int, str]:
+        answer = logged_in(served, player).get(f"/matches/{match_id}/play")
+        return answer.status_code, answer.text
+
+    status, said = entering(owner, public)
+    assert (status, "The match has not begun yet." in said, "moved on" in said) == (409, True, False)
+    assert f'data-address="/matches/{public}"' in said
+    for player in (stranger, guest):
+        status, said = entering(player, public)
+        assert (status, "You have no seat in this match." in said, "Entry fee" in said) == (403, True, True)
+    status, said = entering(stranger, private)
+    assert (status, "You cannot see this match" in said, "no seat" in said) == (404, True, False)
+    owner.act(public, "cancel")
+    assert "The match has moved on" in entering(owner, public)[1]
+
+
 def test_a_new_match_says_which_games_are_played_elsewhere_than_in_a_browser(served: Server) -> None:
     steam, both = on(served, "steam"), on(served, "browser", "steam")
     form = logged_in(served, PlayerClient(served.url, deposit=0)).get("/matches/new").text
@@ -198,6 +221,7 @@ def test_whoever_lost_or_only_looks_sees_who_won(served: Server, game: GameConfi
         assert f"<h2>{title}</h2>" in room
         assert re.search(rf"{one.username} won 9\.00\sXTS\.", room)
         assert "Share the result" not in room
+        assert ("Rematch" in room) == (player is two), "nobody wants another match who was not in this one"
     won = room_of(served, one, match_id)
     assert f"{served.url}/games/{game.client_id}" in won.partition("Share the result")[2]
     free = paid_match(one, two, game.client_id, 0)

@@ -13,8 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
 
-class StreamRoute(Route):
-    """An address that answers GET with a stream, and refuses HEAD: a stream has no end, and each takes a place."""
+class GetRoute(Route):
+    """An address that answers GET alone: a stream has no end and takes a place, and a way into a game makes a token."""
 
     def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
         super().__init__(path, endpoint, methods=["GET"])
@@ -49,7 +49,7 @@ class Methods:
             if isinstance(route, Route | Mount) and route.path_regex.match(path.removeprefix(prefix))
         ]
         # Ahead of the pages whose addresses have a part for an id.
-        return [each for each in met if isinstance(each, StreamRoute)] or met
+        return [each for each in met if isinstance(each, GetRoute)] or met
 
 
 def _named(met: Iterable[Route | Mount]) -> set[str]:
@@ -58,19 +58,19 @@ def _named(met: Iterable[Route | Mount]) -> set[str]:
 
 
 def _methods(route: Route | Mount) -> set[str]:
-    if isinstance(route, StreamRoute):
+    if isinstance(route, GetRoute):
         return {"GET"}
     return {"GET", "HEAD"} if isinstance(route, Mount) else set(route.methods or ())
 
 
 def _head_is_get(met: Sequence[Route | Mount]) -> bool:
     answering = [each for each in met if isinstance(each, Route) and "GET" in (each.methods or ())]
-    return bool(answering) and not any(map(_is_stream, answering))
+    return bool(answering) and not any(map(_is_get_alone, answering))
 
 
-def _is_stream(route: Route) -> bool:
+def _is_get_alone(route: Route) -> bool:
     of_api = isinstance(route, APIRoute) and route.response_class is StreamingResponse
-    return of_api or isinstance(route, StreamRoute)
+    return of_api or isinstance(route, GetRoute)
 
 
 class Heads:

@@ -25,6 +25,7 @@ from oklp import contract
 from oklp.errors import InvariantBroken, OklpError
 from oklp.services import ledger, notices
 from oklp.web.languages import LANGUAGE
+from oklp.web.methods import GetRoute
 from oklp.web.pages import assets, facts, icons, refusals, words
 from oklp.web.pages.charts import Charts
 from oklp.web.pages.visit import (
@@ -199,9 +200,18 @@ async def lost(request: Request, refusal: OklpError) -> Response:
 
 
 def page(
-    path: str, handler: Handler, method: str = "GET", *, open_to_all: bool = False, realm: Realm = PLAYER
+    path: str,
+    handler: Handler,
+    method: str = "GET",
+    *,
+    open_to_all: bool = False,
+    realm: Realm = PLAYER,
+    head: bool = True,
 ) -> Route:
-    """A route. Pages are for those who are logged in on their surface, unless they are `open_to_all`."""
+    """A route. Pages are for those who are logged in on their surface, unless they are `open_to_all`.
+
+    HEAD is answered as GET is, but not where GET makes something (`head=False`).
+    """
 
     async def endpoint(request: Request) -> Response:
         visit = Visit.begin(request, realm)
@@ -226,6 +236,8 @@ def page(
             answer = await refusal_page(visit, refusal)
         return visit.finish(answer)
 
+    if not head:
+        return GetRoute(path, endpoint)
     return Route(path, endpoint, methods=[method], name=f"{method} {path}")
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import Forbidden, MatchFull, NotFound, OklpError
+from oklp.errors import Forbidden, MatchFull, NotFound, OklpError, WrongState
 from oklp.services import games, launch, ledger, matches, records, starting
 from oklp.services.games import Face
 from oklp.services.launch import LaunchJob
@@ -197,12 +197,12 @@ async def confirm(visit: Visit) -> Response:
     return go(visit, _address(visit, match_id))
 
 
-async def _refused(visit: Visit, refusal: OklpError) -> Response:
-    """The room, at its own address, with what is wrong."""
+async def _refused(visit: Visit, refusal: OklpError, said: str = "") -> Response:
+    """The room, at its own address, with what is wrong: `said`, or else what the refusal says."""
     if refusal.status >= 500 or isinstance(refusal, NotFound):
         raise refusal
     by_field = refusals.by_field(visit, refusal)
-    said = " ".join(by_field.values()) or refusals.sentence(visit, refusal)
+    said = said or " ".join(by_field.values()) or refusals.sentence(visit, refusal)
     shown = await _read(visit)
     if isinstance(refusal, MatchFull) and shown.free_seats and visit.fields.get("team"):
         said = visit._("This team is full. There is a seat in another one.")
@@ -220,6 +220,12 @@ async def play(visit: Visit) -> Response:
         platform = forms.model(contract.Launch, {"platform": on}).platform
         job = LaunchJob(visit.player, match_id, platform, new_token(), here.clock())
         answer = await here.db.write_set(launch.launch, job)
+    except NotFound:  # for who may not know of the match, so is its room
+        no_seat = Forbidden("You are not in this match.")
+        return await _refused(visit, no_seat, visit._("You have no seat in this match."))
+    except WrongState as refusal:
+        begun = (await _read(visit)).match.status not in ("pending", "starting")
+        return await _refused(visit, refusal, "" if begun else visit._("The match has not begun yet."))
     except OklpError as refusal:
         return await _refused(visit, refusal)
     response = go(visit, answer.launch_url)
@@ -264,7 +270,7 @@ routes: list[Route] = [
     page("/matches", all_matches),
     page("/join", join_by_code),
     page("/matches/{match_id}", room),
-    page("/matches/{match_id}/play", play),
+    page("/matches/{match_id}/play", play, head=False),
     page("/matches/{match_id}/confirm", confirm, "POST"),
     page("/matches/{match_id}/{action}", act, "POST"),
 ]

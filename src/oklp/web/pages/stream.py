@@ -10,7 +10,7 @@ from oklp.errors import OklpError, Unauthenticated
 from oklp.services.live import Position
 from oklp.signing import hash_token
 from oklp.web.live import event_stream
-from oklp.web.methods import StreamRoute
+from oklp.web.methods import GetRoute
 from oklp.web.pages.visit import Visit
 from oklp.web.problems import problem
 
@@ -29,4 +29,4 @@ async def events(request: Request) -> Response:
         return problem(refusal)
 
 
-routes: list[Route] = [StreamRoute("/live", events)]
+routes: list[Route] = [GetRoute("/live", events)]

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from oklp.errors import NotFound, OklpError, Unauthenticated, Unavailable
 from oklp.signing import hash_token
 from oklp.web.live import session_holds
-from oklp.web.methods import StreamRoute
+from oklp.web.methods import GetRoute
 from oklp.web.pages.visit import STUDIO, Realm, Visit
 from oklp.web.problems import problem
 
@@ -57,7 +57,7 @@ def live_route(path: str, look: Look, realm: Realm = STUDIO) -> Route:
             return problem(refusal)
         return StreamingResponse(_changes(visit, visit.session, look), headers=STREAM, media_type="text/event-stream")
 
-    return StreamRoute(f"{path}/live", endpoint)
+    return GetRoute(f"{path}/live", endpoint)
 
 
 async def _changes(visit: Visit, session: str, look: Look) -> AsyncIterator[str]:
