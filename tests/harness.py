@@ -214,10 +214,10 @@ class Server:
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run_cli(self.env, *arguments, check=check)
 
-    def register(self, webhook_url: str = "", **settings: object) -> GameConfig:
+    def register(self, webhook_url: str = "", *, name: object = "", **settings: object) -> GameConfig:
         """A game of this server's test studio, by the studio API. `settings` are those of contract.GameSettings."""
         body = {
-            "name": f"Game {next(_numbers)}-{os.getpid()}",
+            "name": name or f"Game {next(_numbers)}-{os.getpid()}",
             "webhook_url": webhook_url or None,
             "launch_urls": {"browser": "http://127.0.0.1:9/play?token={match-token}"},
             "settings": settings,

@@ -108,7 +108,7 @@ def create_app(settings: Settings, clock: Callable[[], int] = wall_clock, presen
     app.state.methods = Methods(plain, included)
     app.add_middleware(Heads, methods=app.state.methods)
     app.add_middleware(EmptyParameters)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, refused=refused)
     if not settings.sandbox:
         from oklp.web.limits import RequestLimit  # its library is loaded where it is used
 

@@ -11,7 +11,7 @@ from oklp.web import pages
 from tests.answering import answering
 from tests.browser import test_site as players
 from tests.browser import test_studio as studios
-from tests.browser.for_everyone import all_pages, check
+from tests.browser.for_everyone import TOO_WIDE, all_pages, check, own
 from tests.browser.test_operator import PRODUCTION, act
 from tests.browser.test_site import enter, visitor
 from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, serving
@@ -27,6 +27,38 @@ BY_A_MAIL = {"/unsubscribe"}
 def test_no_page_is_left_out_of_what_is_looked_at() -> None:
     there_are = {route.path for route in pages.routes if "GET" in (route.methods or ())}
     assert {path for path in there_are if not NO_PAGE.search(path)} == all_pages() | BY_A_MAIL
+
+
+# --- the longest names -----------------------------------------------------------------------------------------------
+
+SMALLEST = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
+
+
+def test_the_longest_names_make_no_page_wider_than_the_smallest_phone(platform: Server, browser: Browser) -> None:
+    """One word each: 32 characters of a player's name, 60 of a game's."""
+    one, two = PlayerClient(platform.url, "W" * 32), PlayerClient(platform.url, "M" * 32)
+    game = platform.register(name="W" * 60, discovery="pull")
+    open_one, over = one.create(game.client_id, invite=[two.username]), paid_match(one, two, game.client_id)
+    back_end = GameClient(platform.url, game)
+    assert back_end.finish(back_end.report(over, one.user_id)).status_code == 200
+    ids = {"game_id": game.client_id, "match_id": over, "user_id": one.user_id}
+    of_operators = [path for path in own("operator", **ids, report_id="", delivery_id="", operator_id="")
+                    if not path.endswith("/")]  # fmt: skip
+    of_studios = [f"/studio/games/{game.client_id}", f"/studio/games/{game.client_id}/matches/{over}"]
+    looks = (
+        ("player", two.http, [*own("player", **ids, username=one.username), f"/matches/{open_one}"]),
+        ("studio", platform.studio, of_studios),
+        ("operator", platform.operator, [*of_operators, "/operator/search?q=WWW"]),
+    )
+    too_wide = []
+    with visitor(browser, **SMALLEST) as somebody:
+        for kind, http, paths in looks:
+            enter(somebody.page, kind, http)
+            for path in paths:
+                somebody.page.goto(platform.url + path)
+                if somebody.page.evaluate(TOO_WIDE):
+                    too_wide.append(path)
+    assert too_wide == []
 
 
 # --- from a studio's sign-up to a match of its game ------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_search_finds_by_id_and_by_the_beginning_of_a_name(world: World) -> None
     match = world.filled(game, [ada, adam], 500)
 
     def found(text: str) -> list[tuple[str, str]]:
-        return [(each.kind, each.id) for each in world.run(console.find, text)]
+        return [(each.kind, each.id) for each in world.run(console.find, text).found]
 
     assert found(f" {match.match_id} ") == [("match", match.match_id)]
     assert found(f"match:{match.match_id}:settle") == [("match", match.match_id)]
@@ -79,7 +79,7 @@ def test_search_finds_payments_people_by_their_address_and_studios_by_name(world
     olga = _addressed(world, "operator", "olga", "olga@platform.example", role="admin", status="active")
 
     def found(text: str) -> list[tuple[str, str, str]]:
-        return [tuple(each) for each in world.run(console.find, text)]
+        return [tuple(each) for each in world.run(console.find, text).found]
 
     for payment_id in payment_ids:
         assert found(payment_id) == [("payment", payment_id, f"player:{ada.user_id}")]
@@ -95,6 +95,19 @@ def test_search_finds_payments_people_by_their_address_and_studios_by_name(world
         assert found(text) == of_studio, text
     for text in ("olga", "Olga@platform.example", olga):
         assert found(text) == [("operator", olga, "olga")], text
+
+
+def test_a_game_is_not_hidden_by_players_who_are_named_after_it(world: World) -> None:
+    game = world.game(discovery="pull")
+    for number in range(console.FOUND + 1):
+        world.player(0, f"{game}{number:02}")
+    found, more = world.run(console.find, game)
+    assert (found[0], len(found), more) == (("game", game, game), console.FOUND, True)
+    games = {game, *(world.game(discovery="pull") for _ in range(3))}
+    found, more = world.run(console.find, "game-")
+    assert {each.id for each in found if each.kind == "game"} == games
+    assert (len(found), more) == (console.FOUND, True)
+    assert not world.run(console.find, f"{game}0").more
 
 
 @contextmanager

@@ -52,6 +52,28 @@ def test_a_match_that_one_may_not_see_looks_like_one_that_there_is_not(served: S
     assert (sent.status_code, "You cannot see this match" in sent.text) == (404, True)
 
 
+def test_what_was_paid_is_said_once_and_by_no_link(served: Server) -> None:
+    site = logged_in(served, PlayerClient(served.url, deposit=500))
+    shown = site.get("/wallet?done=withdrawn").text
+    assert "The withdrawal is on its way." not in shown
+    for kind, said in (("withdrawal", "The withdrawal is on its way."), ("deposit", "The deposit is in your wallet.")):
+        sent = site.post("/wallet", data={**tokens(shown), "_once": kind, "kind": kind, "amount": "1"})
+        assert (sent.status_code, sent.headers["location"]) == (303, "/wallet")
+        shown = site.get("/wallet").text
+        assert said in shown
+        assert said not in site.get("/wallet").text
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_above_the_limit_is_told_to_people_as_a_page(served: Server, declared: bool) -> None:
+    site, body = browser(served), b"x" * 300_000
+    headers = {"Accept": "text/html", "Accept-Language": "de", "Content-Type": "application/x-www-form-urlencoded"}
+    sent = site.post("/wallet", content=body if declared else iter([body]), headers=headers)
+    assert (sent.status_code, sent.headers["content-type"]) == (413, "text/html; charset=utf-8")
+    assert '<html lang="de"' in sent.text
+    assert next_of(sent) == ["/"]
+
+
 def test_whoever_cannot_pay_is_led_to_the_missing_money_and_back(served: Server, game: str) -> None:
     player = PlayerClient(served.url, deposit=120)
     site = logged_in(served, player)
@@ -73,7 +95,7 @@ def test_whoever_cannot_pay_is_led_to_the_missing_money_and_back(served: Server,
     assert (back.status_code, back.headers["location"]) == (303, room)
     assert "The deposit is in your wallet." in site.get(room).text
     elsewhere = {"kind": "deposit", "amount": "1", "for": "../../evil"}
-    assert site.post("/wallet", data={**tokens(wallet), **elsewhere}).headers["location"] == "/wallet?done=deposited"
+    assert site.post("/wallet", data={**tokens(wallet), **elsewhere}).headers["location"] == "/wallet"
     much = {"kind": "withdrawal", "amount": "900"}
     assert site.post("/wallet", data={**tokens(wallet), "_once": "w", **much}).status_code == 409
 

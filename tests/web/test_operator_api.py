@@ -521,8 +521,9 @@ def test_what_the_console_shows_programs_are_told_as_well(table: Table) -> None:
     assert overview["live"] >= 1
     assert sum(each["amount"] for each in overview["escrow"] if each["currency"] == "XTS") >= 1_000
     assert (len(overview["hours"]), overview["hours"][-1]["made"] >= 1) == (24, True)
-    found = must(operator.get("/search", params={"query": table.one.username}))["found"]
-    assert {"kind": "player", "id": table.one.user_id, "name": table.one.username} in found
+    found = must(operator.get("/search", params={"query": table.one.username}))
+    assert not found["more"]
+    assert {"kind": "player", "id": table.one.user_id, "name": table.one.username} in found["found"]
     path = f"/ledger/postings?account=player:{table.one.user_id}&limit=1"
     page = must(operator.get(path))
     assert [(each["amount"], each["set_id"].split(":")[1]) for each in page["postings"]] == [(-500, match_id)]

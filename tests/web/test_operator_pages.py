@@ -167,10 +167,22 @@ def test_a_payment_is_found_by_the_number_that_its_player_reads_to_an_operator(s
     page = site.get(found.headers["location"]).text
     assert f'<a href="/operator/players/{player.user_id}">To the player</a>' in page
     assert page.count(f">deposit:{number}</a>") == 2
+    assert site.get(f"/operator/ledger?payment={number.upper()}").text.count(f">deposit:{number}</a>") == 2
+    german = site.get(f"/operator/players/{player.user_id}", headers={"Accept-Language": "de"}).text
+    assert "Eingezahlt" in german.partition("Letzte Buchungen")[2].partition("</ul>")[0]
     ledger = site.get("/operator/ledger", params={"account": f"player:{player.user_id}"}).text
     assert f'href="{found.headers["location"]}">deposit:{number}</a>' in ledger
     assert "ledger.csv" not in page
     assert "There is no such payment." in site.get("/operator/ledger?payment=no:such").text
+
+
+def test_a_search_says_that_there_is_more_than_it_shows(served: Server) -> None:
+    site, name = console(served, served.operator), f"Many {served.port}"
+    for _ in range(21):
+        served.studio.post("/games", json={"name": name, "settings": {"discovery": "pull"}})
+    found = site.get("/operator/search", params={"q": name}).text
+    assert found.count('<li class="row">') == 20
+    assert "Only the first 20 are shown." in found
 
 
 def test_an_account_of_the_ledger_leads_to_whom_or_what_it_is_of(served: Server) -> None:

@@ -51,9 +51,11 @@ def test_the_guide_has_the_games_own_addresses_and_no_secret(served: Server) -> 
     assert "Anything else is tried once more" in site.get(f"/studio/games/{game_id}/guide").text
 
 
-def test_the_webhook_of_the_guide_takes_matches_at_the_games_own_path(served: Server, platform: StandIn) -> None:
+@pytest.mark.parametrize("path", ["/h%C3%BC/it's%20a%22%3C%F0%9F%98%80%E2%80%AE", "/%7Bx:foo%7D/y"])
+def test_the_webhook_of_the_guide_takes_matches_at_the_games_own_path(
+    served: Server, platform: StandIn, path: str
+) -> None:
     site = owner(served)
-    path = "/h%C3%BC/it's%20a%22%3C"
     game_id = register(served, site, webhook_url=f"http://127.0.0.1:9{path}")
     code = programs(site.get(f"/studio/games/{game_id}/guide").text)["The webhook in Python"]
     told: list[tuple[str, str]] = []
@@ -76,6 +78,8 @@ def test_the_webhook_of_the_guide_takes_matches_at_the_games_own_path(served: Se
                 await caller.request(each.method, path, content=each.body, headers=dict(each.headers))
                 for each in requests
             ]
+            elsewhere = await caller.put("/x/y")
+        assert elsewhere.status_code == 404
         return [answer.status_code for answer in answers]
 
     with platform:

@@ -6,7 +6,9 @@ import html
 import json
 import os
 import re
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -321,6 +323,23 @@ def test_a_filter_that_makes_no_sense_is_said_and_shown_as_text(served: Server, 
     assert "<script>alert" not in answer.text
     assert 'id="e-match"' in answer.text
     assert site.get(f"/studio/games/{game_id}/webhooks", params={"cursor": value}).status_code == 422
+
+
+def test_a_filter_by_time_takes_a_zone_and_is_kept_on_further_pages(served: Server) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    path = f"/studio/games/{game_id}/webhooks"
+    programs = api(served, site)
+    for _ in range(31):
+        assert programs.post(f"/games/{game_id}/test-event").status_code == 201
+    since = datetime.now(timezone(timedelta(hours=2))).replace(microsecond=0) - timedelta(hours=1)
+    page = site.get(path, params={"since": since.isoformat(), "event": "test"}).text
+    in_utc = since.astimezone(UTC).replace(tzinfo=None)
+    assert f'value="{in_utc.isoformat()}"' in page
+    kept = parse_qs(re.search(r'href="\?([^"]*cursor=[^"]+)"', page)[1].replace("&amp;", "&"))  # type: ignore[index]
+    assert (kept["since"], kept["event"]) == ([in_utc.isoformat()], ["test"])
+    over = datetime.now(timezone(timedelta(hours=-2))) - timedelta(hours=1)
+    assert "Nothing here" in site.get(path, params={"until": over.isoformat(timespec="seconds")}).text
 
 
 def test_a_delivery_is_shown_under_its_own_game_alone(served: Server) -> None:

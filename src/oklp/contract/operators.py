@@ -293,7 +293,10 @@ class FoundThing(Wire):
 
 
 class FoundThings(Wire):
+    """`more` says that there is more than `found` shows."""
+
     found: list[FoundThing]
+    more: bool
 
 
 class HourOfMatches(Wire):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -106,10 +107,42 @@ class Found(NamedTuple):
     name: str
 
 
-def find(tx: Tx, text: str) -> list[Found]:
-    """What has this id, name or e-mail address, or players whose name begins so; at the most FOUND."""
+class Search(NamedTuple):
+    """`more` says that there is more than `found` shows."""
+
+    found: list[Found]
+    more: bool
+
+
+def find(tx: Tx, text: str) -> Search:
+    """What has this id, name or e-mail address, then what has a part of it: players whose name begins so, games.
+
+    At the most FOUND, of which each kind has its share: nobody hides a game behind players that are named after it.
+    """
     wanted = text.strip()
     key = wanted.lower()
+    exact, partial = _by_id(tx, key), list[Found]()
+    if re.fullmatch(r"(house|clearing|studio|player|escrow|held):\S{1,120}", key):
+        exact.append(Found("account", key, key))
+    if "@" in key:
+        exact += _people(tx, {kind: player_store.by_email(tx, kind, wanted, FOUND + 1) for kind in player_store.PEOPLE})
+    if key:
+        exact += _studios(game_store.studios_named(tx, wanted, FOUND + 1))
+    if re.fullmatch(r"[a-z0-9_-]{1,32}", key):
+        exact += _people(tx, {kind: [player_store.person_by_name(tx, kind, key)] for kind in player_store.PEOPLE})
+        partial += _people(tx, {"player": player_store.page(tx, key, "", FOUND + 1)})
+    if key:
+        exact += _games([game_store.game(tx, wanted), game_store.game(tx, key)])
+        games = game_store.by_vetting(tx, None, "", 1_000)
+        exact += _games([row for row in games if row.name.lower() == key])
+        partial += _games([row for row in games if key in row.id or key in row.name.lower()])
+    everything = dict.fromkeys([*exact, *partial])
+    kept = set(list(dict.fromkeys([*_in_turn(exact), *_in_turn(partial)]))[:FOUND])
+    return Search([each for each in everything if each in kept], len(everything) > FOUND)
+
+
+def _by_id(tx: Tx, key: str) -> list[Found]:
+    """What has the ids that stand in the text, be it alone or in a link: matches, and what has a UUID."""
     match_ids = MATCH_ID.findall(key)
     found = [Found("match", match_id, match_id) for match_id in match_store.get(tx, match_ids)] if match_ids else []
     uuid = UUID.search(key)
@@ -121,20 +154,16 @@ def find(tx: Tx, text: str) -> list[Found]:
             found.append(Found("payment", payment.id, f"player:{payment.user_id}"))
         known = (outbox.get(tx, delivery_id) for delivery_id in (uuid[0], *webhooks.aborts_of(uuid[0])))
         found += [Found("delivery", row.id, row.id) for row in known if row is not None]
-    if re.fullmatch(r"(house|clearing|studio|player|escrow|held):\S{1,120}", key):
-        found.append(Found("account", key, key))
-    if "@" in key:
-        found += _people(tx, {kind: player_store.by_email(tx, kind, wanted, FOUND) for kind in player_store.PEOPLE})
-    if key:
-        found += _studios(game_store.studios_named(tx, wanted, FOUND))
-    if re.fullmatch(r"[a-z0-9_-]{1,32}", key):
-        found += _people(tx, {kind: [player_store.person_by_name(tx, kind, key)] for kind in ("member", "operator")})
-        named = [Found("player", row.id, row.username) for row in player_store.page(tx, key, "", FOUND)]
-        found += sorted(named, key=lambda each: each.name.lower() != key)
-    if key:
-        games = game_store.by_vetting(tx, None, "", 1_000)
-        found += [Found("game", row.id, row.name) for row in games if key in row.id or key in row.name.lower()]
-    return list(dict.fromkeys(found))[:FOUND]
+    return found
+
+
+def _in_turn(found: Sequence[Found]) -> list[Found]:
+    """One of each kind after the other, for as long as there are any."""
+    kinds: dict[str, list[Found]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
+    return [each for each in turns if each is not None]
 
 
 def _people(tx: Tx, rows: Mapping[str, Sequence[Row | None]]) -> list[Found]:
@@ -147,6 +176,10 @@ def _people(tx: Tx, rows: Mapping[str, Sequence[Row | None]]) -> list[Found]:
 
 def _studios(rows: Sequence[Row | None]) -> list[Found]:
     return [Found("studio", row.id, row.name) for row in rows if row is not None]
+
+
+def _games(rows: Sequence[Row | None]) -> list[Found]:
+    return [Found("game", row.id, row.name) for row in rows if row is not None]
 
 
 # --- the books, verified by a job that many processes may ask about --------------------------------------------------

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -236,18 +236,19 @@ def milliseconds(at: datetime | None) -> int | None:
 class BodyLimit:
     """Refuses bodies above a size, counted as they come: a declared length proves nothing."""
 
-    def __init__(self, app: Any, limit_bytes: int) -> None:
+    def __init__(self, app: Any, limit_bytes: int, refused: Callable[[Any, Exception], Awaitable[Response]]) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._refused = refused
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._limit_bytes:
-            refusal = too_large(self._limit_bytes)
-            await problems.refused(scope["path"], refusal)(scope, receive, send)  # type: ignore[arg-type]
+            answer = await self._refused(Request(scope, receive), too_large(self._limit_bytes))
+            await answer(scope, receive, send)
             return
         seen = 0
 

@@ -40,9 +40,10 @@ async def overview(here: Here, operator: AsOperator) -> contract.OperatorOvervie
 async def search(
     here: Here, operator: AsOperator, query: Annotated[str, Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 ) -> contract.FoundThings:
-    """What has this id, name or e-mail address, or players whose name begins so; at the most 20."""
-    found = await here.db.read(console.find, query)
-    return contract.FoundThings(found=[contract.FoundThing.model_validate(each._asdict()) for each in found])
+    """What has this id, name or e-mail address, or players whose name begins so, and games; at the most 20."""
+    found, more = await here.db.read(console.find, query)
+    things = [contract.FoundThing.model_validate(each._asdict()) for each in found]
+    return contract.FoundThings(found=things, more=more)
 
 
 @router.get("/ledger/postings", response_model=contract.PostingPage)

@@ -70,7 +70,10 @@ async def sign_up(visit: Visit) -> Response:
     login = contract.LogIn(username=body.username, password=body.password)
     session = await log_in_as(here, visit.request, "player", login)
     await visit.begin_session(session.token, session.expires_in)
-    return go(visit, local_path(fields.get("next")) or "/wallet?done=welcome")
+    wanted = local_path(fields.get("next"))
+    if wanted is not None:
+        return go(visit, wanted)
+    return go(visit, "/wallet", visit._("Welcome. Deposit something to play for, or start with a free match."))
 
 
 # --- others ----------------------------------------------------------------------------------------------------------

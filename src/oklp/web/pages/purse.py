@@ -106,7 +106,6 @@ async def show_wallet(visit: Visit, form: Form, status: int = 200) -> Response:
         status,
         balances=balances.balances,
         form=form,
-        done=visit.argument("done") or "",
         currency=here.settings.currency,
         can_pay=bool(here.settings.payment_provider),
         **(await _payments(visit) if visit.argument("show") == "payments" else await _entries(visit)),
@@ -157,9 +156,10 @@ async def pay(visit: Visit) -> Response:
             form.error = visit._("Payments are not set up on this server yet.")
         return await show_wallet(visit, form, refusal.status)
     match_id = _match(visit.fields.get("for"))
-    if match_id:
-        return go(visit, f"/matches/{match_id}", visit._("The deposit is in your wallet."))
-    return go(visit, f"/wallet?done={'withdrawn' if kind == 'withdrawal' else 'deposited'}")
+    done = (
+        visit._("The withdrawal is on its way.") if kind == "withdrawal" else visit._("The deposit is in your wallet.")
+    )
+    return go(visit, f"/matches/{match_id}" if match_id else "/wallet", done)
 
 
 async def export(visit: Visit) -> Response:

@@ -169,10 +169,11 @@ def place(found: Found) -> str:
 async def search(visit: Visit) -> Response:
     """One thing is gone to at once; of several, a list."""
     text = (visit.argument("q") or "")[:200]
-    found = await visit.here.db.read(console.find, text)
+    found, more = await visit.here.db.read(console.find, text)
     if len(found) == 1:
         return go(visit, place(found[0]))
-    return await show(visit, "operator/search.html", q=text, found=[(place(each), each) for each in found])
+    shown = {"q": text, "found": [(place(each), each) for each in found], "more": more}
+    return await show(visit, "operator/search.html", **shown)
 
 
 def one_of(text: str | None, known: tuple[str, ...]) -> str | None:

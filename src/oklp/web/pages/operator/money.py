@@ -27,7 +27,7 @@ def _account(visit: Visit) -> str:
 
 async def postings(visit: Visit) -> Response:
     """Of an account, by the page; or with `?payment=` both of a deposit or a withdrawal."""
-    payment = (visit.argument("payment") or "").strip()[:64]
+    payment = (visit.argument("payment") or "").strip().lower()[:64]
     if payment:
         found = await visit.here.db.read(ledger.payment_postings, payment)
         return await show(visit, "operator/ledger.html", postings=found, account="", payment=payment, more=None)

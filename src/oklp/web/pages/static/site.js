@@ -112,9 +112,6 @@ const showConnection = () => (offlineBar.hidden = navigator.onLine);
 for (const change of ["online", "offline"]) addEventListener(change, showConnection);
 showConnection();
 
-// What was done is said once, not again at each reload.
-if (document.querySelector("[data-passing]")) history.replaceState(null, "", location.pathname);
-
 for (const form of document.querySelectorAll("form[data-check]")) check(form);
 enliven();
 setInterval(tick, 1000);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +17,7 @@ from oklp.errors import InvalidRequest, NotFound, OklpError, WrongState
 from oklp.services import matches, studios, webhooks
 from oklp.services.studios import DEVELOPER
 from oklp.services.webhooks import Chosen
-from oklp.web.caller import from_cursor, to_cursor
+from oklp.web.caller import from_cursor, milliseconds, to_cursor
 from oklp.web.context import new_uuid
 from oklp.web.pages import doors, forms
 from oklp.web.pages.forms import Form
@@ -58,14 +59,17 @@ def chosen(visit: Visit) -> tuple[Chosen, Form]:
         at = _moment(given[name])
         if given[name] and at is None:
             form.errors[name] = visit._("A date and a time.")
-        times.append(at)
+        if at is not None:
+            form.values[name] = at.replace(tzinfo=None).isoformat()
+        times.append(milliseconds(at))
     return Chosen(game_id_of(visit), state, event, match_id, *times), form
 
 
-def _moment(text: str) -> int | None:
-    """What a browser writes of a date and a time, in UTC."""
+def _moment(text: str) -> datetime | None:
+    """A date and a time in UTC: of a browser's field, which has no zone, or of a link that may name another."""
     try:
-        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000) if len(text) <= 32 else None
+        at = datetime.fromisoformat(text) if len(text) <= 32 else None
+        return at and (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return None
 
@@ -83,7 +87,7 @@ async def deliveries(visit: Visit) -> Response:
 async def _show(visit: Visit, test: Form, status: int = 200) -> Response:
     found, more = await _found(visit)
     form = chosen(visit)[1]
-    kept = "".join(f"{name}={form[name]}&" for name in FILTERS if form[name] and name not in form.errors)
+    kept = {name: form[name] for name in FILTERS if form[name] and name not in form.errors}
     return await show_game(
         visit,
         "webhooks.html",
@@ -91,7 +95,7 @@ async def _show(visit: Visit, test: Form, status: int = 200) -> Response:
         deliveries=found,
         more=to_cursor(*more) if more is not None else None,
         form=form,
-        kept=kept,
+        kept=f"{urlencode(kept)}&" if kept else "",
         test=test,
         live=live.address(visit),
     )

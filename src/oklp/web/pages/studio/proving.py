@@ -137,11 +137,13 @@ async def clear(visit: Visit) -> Response:
 
 
 async def guide(visit: Visit) -> Response:
-    """The integration with this game's own addresses. `path` is its webhook's, as a server routes it: decoded."""
+    """The integration with this game's own addresses. `path` is its webhook's, as a server routes it: decoded, and
+    written as Python writes it.
+    """
     config = games.developer_config(visit.here.settings, game_id_of(visit))
     game = await the_game(visit)
     path = unquote(urlsplit(game.webhook_url or "").path) or "/"
-    shown = {"config": config.authentication, "url": config.okletsplay_url, "path": path}
+    shown = {"config": config.authentication, "url": config.okletsplay_url, "path": repr(path)}
     return await show_game(visit, "guide.html", game=game, **shown)
 
 
