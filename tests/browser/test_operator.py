@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -45,11 +45,13 @@ def log_in(page: Page, url: str) -> None:
     page.wait_for_url("**/operator")
 
 
-def act(page: Page, name: str, button: str, reason: str) -> None:
-    """Open the dialog of an action, which is for everyone, and do it."""
+def act(page: Page, name: str, button: str, reason: str, ranks: Sequence[str] = ()) -> None:
+    """Open the dialog of an action, which is for everyone, and do it; a settlement with the `ranks` of its teams."""
     page.locator("summary", has_text=name).first.click()
     asked = page.get_by_role("dialog")
     check(page, "dialog[open]")
+    for number, rank in enumerate(ranks):
+        asked.get_by_label("Rank").nth(number).fill(rank)
     asked.get_by_label("Reason").fill(reason)
     asked.get_by_role("button", name=button).click()
 
@@ -104,6 +106,10 @@ def test_a_match_is_settled_in_the_games_place(platform: Server, browser: Browse
         enter(page, "operator", platform.operator)
         page.goto(f"{platform.url}/operator/matches/{match_id}")
         page.locator("summary", has_text="Settle").click()
+        box, legend = (page.locator(f"{each} >> nth=0").bounding_box() for each in (".ranking", ".ranking legend"))
+        assert box is not None
+        assert legend is not None
+        assert legend["y"] - box["y"] > 4, "within the border"
         page.get_by_label("Rank").first.fill("2")
         page.get_by_label("Rank").last.fill("1")
         page.locator("#settle").get_by_label("Reason").fill("The game's server is gone.")
@@ -125,10 +131,10 @@ def test_two_operators_settle_what_is_above_the_threshold(platform: Server, brow
         page = first.page
         log_in(page, platform.url)
         page.goto(f"{platform.url}/operator/matches/{match_id}")
-        act(page, "Settle", "Settle and pay out", "\x07")
+        act(page, "Settle", "Propose", "\x07", ranks=("1", "2"))
         expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()  # what is wrong, not what is first
         page.get_by_role("dialog").get_by_label("Reason").fill(HOSTILE)
-        page.get_by_role("dialog").get_by_role("button", name="Settle and pay out").click()
+        page.get_by_role("dialog").get_by_role("button", name="Propose").click()
         page.wait_for_url("**/operator/approvals")
         first.faults = [fault for fault in first.faults if "422" not in fault]
         expect(page.get_by_text("This takes two operators.")).to_be_visible()

@@ -71,6 +71,9 @@ def test_a_proposal_is_withdrawn_by_whoever_made_it_and_offered_to_nobody_else(s
     game = served.register(discovery="pull")
     one, two = (PlayerClient(served.url, deposit=100_000) for _ in range(2))
     match_id = paid_match(one, two, game.client_id, 60_000)
+    about = console(served, served.operator).get(f"/operator/matches/{match_id}").text
+    assert ("Settle and pay out" in about, about.count(">Propose</button>")) == (False, 2)
+    assert about.count("This takes two operators.") == 2
     proposal_id = served.operator.post(f"/matches/{match_id}/abort", json=REASON).json()["proposal_id"]
     fred, fay = console(served, served.operator), console(served, served.new_operator("--role", "finance"))
     withdrawal, decision = f"approvals/{proposal_id}/withdraw", f"approvals/{proposal_id}"
@@ -112,7 +115,10 @@ def test_a_reason_has_lines_and_one_that_is_refused_is_not_lost(served: Server) 
     def opened(text: str) -> list[str]:
         return re.findall(r'<details class="dialog" id="([^"]+)" open>', text)
 
-    assert opened(site.get(match).text) == []
+    fresh = site.get(match).text
+    assert opened(fresh) == []
+    assert re.findall(r'name="ranking-\d"[^>]* required value="([^"]*)"', fresh) == ["", ""], "nobody has won yet"
+    assert ">Settle and pay out</button>" in fresh
     for reason, said in (
         ("x" * 501, "These are 501 characters"),
         ("one\r\ntwo\x07", "There are characters in it that cannot be read."),

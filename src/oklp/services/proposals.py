@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, get_args
 
 from oklp import contract
+from oklp.domain import matches as rules
 from oklp.errors import NotFound, WrongState
 from oklp.services import views
 from oklp.services.staff import Operator
@@ -59,6 +60,12 @@ def rehearsal(tx: Tx) -> Iterator[None]:
 def needed(settings: Settings, amount: int) -> bool:
     """Whether an amount, in minor units, takes two persons."""
     return 0 < settings.approval_above < amount
+
+
+def needed_to_end(settings: Settings, match: contract.Match) -> bool:
+    """Whether to settle a match that is not over, or to call it off, takes two persons."""
+    paid = sum(each.state == rules.CONFIRMED for team in match.teams for each in team.members)
+    return needed(settings, match.entry_fee.amount * paid)
 
 
 def propose(

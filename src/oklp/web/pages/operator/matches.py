@@ -59,6 +59,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     details = [await db.read(webhooks.detail, each.delivery_id) for each in found.deliveries[:MOST_DETAILS]]
     waiting, _more = await db.read(proposals.waiting, None, A_PAGE, visit.here.clock(), found.match_id)
     shown = {"match": found, "deliveries": details, "proposals": waiting, "form": form, **_postings(visit, found)}
+    shown["two"] = proposals.needed_to_end(visit.here.settings, found)
     return await show(visit, "operator/match.html", status, **shown)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -65,6 +66,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
         more=to_cursor(*more) if more else None,
         entries=entries.entries,
         audit=audit,
+        takes_two=partial(proposals.needed, visit.here.settings),
         form=form,
     )
 
