@@ -95,6 +95,7 @@ def test_two_people_meet_pay_and_play_and_the_winner_sees_the_winnings(
         other.get_by_role("button", name="Join").click()
         expect(other.get_by_text("not enough yet")).to_be_visible()
         expect(page.locator("#roster")).to_contain_text("Journey-Bea")
+        expect(page.get_by_label("Link to this match")).to_be_hidden()  # nobody else can come
         page.get_by_role("button", name="Confirm and pay").click()
         expect(page.get_by_role("heading", name="You are in")).to_be_visible()
         expect(other.locator("#roster")).to_contain_text("Paid")
