@@ -97,7 +97,9 @@ def test_whoever_cannot_pay_is_led_to_the_missing_money_and_back(served: Server,
     elsewhere = {"kind": "deposit", "amount": "1", "for": "../../evil"}
     assert site.post("/wallet", data={**tokens(wallet), **elsewhere}).headers["location"] == "/wallet"
     much = {"kind": "withdrawal", "amount": "900"}
-    assert site.post("/wallet", data={**tokens(wallet), "_once": "w", **much}).status_code == 409
+    refused = site.post("/wallet", data={**tokens(wallet), "_once": "w", **much})
+    assert (refused.status_code, "Deposit first" in refused.text) == (409, False)
+    assert '<p class="error" id="withdrawal-e">That is more than your balance.</p>' in refused.text
 
 
 def test_a_match_that_is_full_or_over_says_so_in_its_room(served: Server, game: str) -> None:

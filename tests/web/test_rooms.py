@@ -311,6 +311,20 @@ def test_a_rematch_of_a_game_that_is_suspended_by_now_is_not_made_of_another(ser
     assert (status, "Choose a game." in said, "just now" in said) == (422, True, False)
 
 
+def test_more_who_are_invited_than_there_are_seats_have_none_of_their_own(served: Server, game: GameConfig) -> None:
+    one, two, three = (PlayerClient(served.url, deposit=0) for _ in range(3))
+    match_id = one.create(game.client_id, 0, invite=[two.username, three.username])
+    roster = room_of(served, one, match_id).partition('id="roster"')[2].partition("</section>")[0]
+    seats, _, invited = roster.partition("Invited: whoever joins first has the seat")
+    assert (one.username in seats, seats.count("Free seat")) == (True, 1)
+    assert [player.username in seats for player in (two, three)] == [False, False]
+    assert [player.username in invited for player in (two, three)] == [True, True]
+    three.act(match_id, "join")
+    roster = room_of(served, one, match_id).partition('id="roster"')[2].partition("</section>")[0]
+    seats, _, invited = roster.partition("Invited: whoever joins first has the seat")
+    assert (three.username in seats, "Free seat" in seats, two.username in invited) == (True, False, True)
+
+
 def test_one_chooses_ones_team(served: Server) -> None:
     game_id = served.register(discovery="pull").client_id
     owner, two, three = (PlayerClient(served.url) for _ in range(3))

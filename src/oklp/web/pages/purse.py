@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from oklp import contract
-from oklp.errors import Conflict, OklpError
+from oklp.errors import Conflict, InsufficientFunds, OklpError
 from oklp.services import ledger, statement
 from oklp.services.statement import Place, Wanted
 from oklp.web.caller import from_cursor, to_cursor
@@ -152,7 +152,10 @@ async def pay(visit: Visit) -> Response:
         if refusal.status >= 500:
             raise
         form = forms.refused(visit, refusal)
-        if type(refusal) is Conflict:
+        if isinstance(refusal, InsufficientFunds):
+            form.error = ""
+            form.errors["amount"] = visit._("That is more than your balance.")
+        elif type(refusal) is Conflict:
             form.error = visit._("Payments are not set up on this server yet.")
         return await show_wallet(visit, form, refusal.status)
     match_id = _match(visit.fields.get("for"))
