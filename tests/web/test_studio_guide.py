@@ -104,3 +104,26 @@ def test_a_game_that_asks_is_shown_how_to_get_its_matches(served: Server, platfo
         platform.new_match(status="finished")
         exec(programs(guide)["The matches in Python"], names)
     assert started == [live]
+
+
+@pytest.mark.parametrize("team_size", [1, 2])
+def test_the_sdk_of_the_guide_reports_a_match_of_teams(served: Server, platform: StandIn, team_size: int) -> None:
+    site = owner(served)
+    game_id = register(served, site)
+    code = programs(site.get(f"/studio/games/{game_id}/guide").text)["Python"]
+    with platform:
+        match = platform.new_match(team_size=team_size)
+        first, second = (team.id for team in match.teams)
+        points = {player.id: 10 if player.team_id == first else 1 for player in match.participants}
+        names: dict[str, Any] = {
+            "match_token": platform.match_token(match.match_id, match.participants[0].id),
+            "score_of": points.__getitem__,
+            "rank_of": {first: 1, second: 2}.__getitem__,
+        }
+        exec(code, names)
+        (result,) = platform.results(match.match_id)
+    assert {each.id: each.score for each in result.participants} == points
+    assert [(each.id, each.score, each.ranking) for each in result.teams or ()] == [
+        (first, 10 * team_size, 1),
+        (second, team_size, 2),
+    ]
