@@ -191,6 +191,22 @@ def test_a_game_is_vetted_and_live(production: Server, browser: Browser) -> None
     assert player.must(200, "GET", f"/games/{game_id}")["name"] == HOSTILE[:60]
 
 
+def test_whoever_logs_in_first_finds_the_form_for_a_second_factor(production: Server, browser: Browser) -> None:
+    production.cli("operator", "create", "--username", "nora", "--password", PASSWORD, "--role", "support")
+    with visitor(browser) as operator:
+        page = operator.page
+        page.goto(f"{production.url}/operator/log-in")
+        page.get_by_label("Username").fill("nora")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
+        page.wait_for_url("**/operator/security#factors")
+        expect(page.get_by_role("button", name="Set up an authenticator app")).to_be_visible()
+        row, leave = (page.locator(each).bounding_box() for each in (".top-row", ".leave"))
+        assert row is not None
+        assert leave is not None
+        assert row["x"] + row["width"] - leave["x"] - leave["width"] < 60, "at the right edge, as on every other page"
+
+
 def test_a_delivery_comes_anew_and_what_is_shut_stays_shut(platform: Server, browser: Browser) -> None:
     with visitor(browser) as operator, answering(500, "no", {}) as url:
         page = operator.page

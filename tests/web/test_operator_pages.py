@@ -343,6 +343,25 @@ def test_faults_of_the_books_are_said_to_be_english(served: Server) -> None:
     assert '<p lang="en">It sums to 1.</p>' in text
 
 
+def test_the_console_in_german_says_no_words_of_the_api(served: Server) -> None:
+    game = served.register(discovery="pull")
+    match_id = PlayerClient(served.url).create(game.client_id)
+    site = console(served, served.operator)
+    site.headers["Accept-Language"] = "de"
+
+    def facts_of(path: str) -> dict[str, str]:
+        found = re.findall(r"<div><dt[^>]*>([^<]+)</dt><dd[^>]*>([^<]+)</dd>", site.get(path).text)
+        return {unescape(name): unescape(value) for name, value in found}
+
+    match = facts_of(f"/operator/matches/{match_id}")
+    assert (match["Sichtbarkeit"], [name for name in match if name.endswith(":")]) == ("Privat", [])
+    rules = facts_of(f"/operator/games/{game.client_id}")
+    assert (rules["So wird gespielt"], rules["Welche Punktzahl gewinnt"]) == ("Gleichzeitig", "Die höchste")
+    assert (rules["So erfährt es von Matches"], rules["Gebühr vom Topf"]) == ("Es fragt", "10\xa0%")
+    shown = site.get("/style").text
+    assert ("fünf" in shown, "five" in shown, "An amount" in shown) == (True, False, False)
+
+
 def test_a_match_says_that_more_results_were_refused_than_are_kept(served: Server) -> None:
     member = served.new_studio()
     game_id = f"reported-{served.port}"

@@ -73,7 +73,7 @@ OPEN_TO_ALL = {
 
 # Macros that draw no component of their own: sentences, names, the frame around a page, and a form of one button.
 NOT_COMPONENTS = {
-    *("abort_why", "called_off", "vetting_reason", "nobody_went", "fee", "span", "shape", "platforms"),
+    *("abort_why", "called_off", "vetting_reason", "nobody_went", "fee", "span", "shape", "platforms", "entry_kind"),
     *("brand", "notices", "act"),
     "match_row",  # a row of a list, which is shown
 }

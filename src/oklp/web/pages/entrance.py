@@ -88,7 +88,9 @@ async def style_page(visit: Visit) -> Response:
     """Every component of the design system."""
     points = [Point(f"2026-{month:02}", value) for month, value in enumerate(TREND, 1)]
     results = [Point(point.label, point.value - 8) for point in points]
-    form = Form({"name": "Ada", "pick": "one"}, {"fee": "An amount such as 5.00."}, "")
+    example = visit.money(500, visit.here.settings.currency)
+    wrong = visit._("An amount of money, such as %(example)s.", example=example)
+    form = Form({"name": "Ada", "pick": "one"}, {"fee": wrong}, "")
     return await show(visit, "style.html", form=form, trend=TREND, points=points, results=results)
 
 
