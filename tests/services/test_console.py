@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from alembic import command
 
 from oklp import contract
 from oklp.errors import WrongState
 from oklp.services import books, console, ledger, matches, operators
 from oklp.services.staff import Operator
 from oklp.storage import games as game_store
+from oklp.storage import migrations, schema
 from oklp.storage import players as player_store
-from oklp.storage import schema
-from oklp.storage.engine import Tx
+from oklp.storage.engine import Tx, connectable
 from tests.services.world import HOUR, MINUTE, XTS, World, refused
 
 OLGA = Operator("olga-id", "olga", "admin")
@@ -91,10 +92,21 @@ def test_search_finds_payments_people_by_their_address_and_studios_by_name(world
     assert found("ADA@example.ORG") == [("player", ada.user_id, "ada")]
     assert found("da@example.org") == found("@") == []
     of_studio = [("studio", studio, "Tiny Übergames")]
-    for text in ("TINY Übergames", studio, "mia", "mia@tiny.example", member):
+    for text in ("TINY ÜBERGAMES", "tiny übergames", studio, "mia", "mia@tiny.example", member):
         assert found(text) == of_studio, text
     for text in ("olga", "Olga@platform.example", olga):
         assert found(text) == [("operator", olga, "olga")], text
+
+
+def test_studios_from_before_their_names_had_keys_are_found_by_them(world: World) -> None:
+    studio = world.new_uuid()
+    world.run(game_store.insert_studio, id=studio, name="Älteste Straße", created_at=world.now)
+    config = migrations.alembic_config()
+    with connectable(world.settings.database_url).connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0017")
+        command.upgrade(config, "head")
+    assert world.run(console.find, "ÄLTESTE STRASSE").found == [("studio", studio, "Älteste Straße")]
 
 
 def test_a_game_is_not_hidden_by_players_who_are_named_after_it(world: World) -> None:
@@ -134,9 +146,8 @@ def plans(world: World) -> Iterator[list[str]]:
 
 def test_what_somebody_looks_for_is_looked_up_by_an_index(world: World) -> None:
     def fill(tx: Tx) -> None:
-        tx.execute(
-            schema.studios.insert(), [{"id": f"s{n}", "name": f"Studio {n}", "created_at": 1} for n in range(5_000)]
-        )
+        made = {"name": "Studio", "created_at": 1}
+        tx.execute(schema.studios.insert(), [{**made, "id": f"s{n}", "name_key": f"studio {n}"} for n in range(5_000)])
         game = {"studio_id": "s1", "launch_urls": "{}", "settings": "{}", "created_at": 1, "vetting_at": 1}
         kinds = ["approved"] * 1_000 + ["in-review"]
         games = [{**game, "id": f"g{n}", "name": f"Game {n}", "vetting": kind} for n, kind in enumerate(kinds)]

@@ -11,8 +11,8 @@ from oklp.storage import schema, sets
 from oklp.storage.tx import Row, Tx
 
 
-def insert_studio(tx: Tx, **values: Any) -> None:
-    tx.execute(schema.studios.insert(), values)
+def insert_studio(tx: Tx, *, name: str, **values: Any) -> None:
+    tx.execute(schema.studios.insert(), {"name": name, "name_key": name.casefold(), **values})
 
 
 def studio(tx: Tx, studio_id: str) -> Row | None:
@@ -22,7 +22,7 @@ def studio(tx: Tx, studio_id: str) -> Row | None:
 def studios_named(tx: Tx, name: str, limit: int) -> Sequence[Row]:
     """Those with exactly this name, of which the case does not count."""
     s = schema.studios
-    return tx.rows(sa.select(s).where(sa.func.lower(s.c.name) == sa.func.lower(name)).order_by(s.c.id).limit(limit))
+    return tx.rows(sa.select(s).where(s.c.name_key == name.casefold()).order_by(s.c.id).limit(limit))
 
 
 def lock_studio(tx: Tx, studio_id: str) -> Row | None:

@@ -74,9 +74,10 @@ studios = sa.Table(
     sa.Column("id", Text, primary_key=True),
     sa.Column("name", Text, nullable=False),
     sa.Column("created_at", Int, nullable=False),
+    # Operators look for a studio by its name, of which the case does not count: SQLite knows that of ASCII alone.
+    sa.Column("name_key", Text, nullable=False, server_default=""),
 )
-# Operators look for a studio by its name, of which the case does not count.
-sa.Index("ix_studios_name", sa.func.lower(studios.c.name))
+sa.Index("ix_studios_name", studios.c.name_key)
 
 signing_keys = sa.Table(
     "signing_keys",
