@@ -541,15 +541,28 @@ def test_what_a_game_allows_is_told_beside_the_field(served: Server) -> None:
 
 
 def refused_for(site: httpx.Client, page: str, **fields: str) -> tuple[int, str]:
-    answer = site.post(page, data={**tokens(site.get(page).text), **fields})
+    answer = site.post(page, data={**tokens(site.get("/matches/new").text), **fields})
     return answer.status_code, html.unescape(main_of(answer))
+
+
+NOT_ACTIVE = "what you win is held until an operator has decided"
 
 
 def test_a_suspended_player_is_told_what_waits_and_why(served: Server, game: GameConfig) -> None:
     player = PlayerClient(served.url)
     site = logged_in(served, player)
-    suspended = served.operator.post(f"/players/{player.user_id}", json={"action": "suspend", **REASON})
-    assert suspended.status_code == 200
+    pages = ("/games", f"/games/{game.client_id}", "/matches", "/wallet", "/settings", "/nowhere")
+    offers = ("New match", ">Deposit<", ">Withdraw<")
+
+    def seen() -> tuple[set[bool], int]:
+        """Whether the pages tell him, and how much they offer that waits."""
+        shown = [main_of(site.get(page)) for page in pages]
+        return {NOT_ACTIVE in page for page in shown}, sum(page.count(offer) for page in shown for offer in offers)
+
+    assert seen() == ({False}, 4)
+    path = f"/players/{player.user_id}"
+    assert served.operator.post(path, json={"action": "suspend", **REASON}).status_code == 200
+    assert seen() == ({True}, 0)
     status, said = refused_for(site, "/matches/new", game=game.client_id, fee="5")
     assert (status, "Your account is suspended. What is being played goes on" in said) == (403, True)
     status, said = refused_for(site, "/wallet", kind="withdrawal", amount="5")
@@ -561,6 +574,9 @@ def test_a_suspended_player_is_told_what_waits_and_why(served: Server, game: Gam
         ("/wallet/withdrawals", {"amount": 5, "currency": "XTS"}, "payments-suspended"),
     ):
         assert player.call("POST", path, body).json()["type"] == f"urn:oklp:error:{code}"
+    path = f"/players/{player.user_id}"
+    assert served.operator.post(path, json={"action": "reinstate", **REASON}).status_code == 200
+    assert seen() == ({False}, 4)
 
 
 def test_a_suspended_game_is_told_from_a_match_that_has_moved_on(served: Server) -> None:

@@ -174,6 +174,11 @@ class Visit:
         return self.person
 
     @property
+    def suspended(self) -> bool:
+        """A player who may begin nothing and pay nothing until an operator has decided."""
+        return self.realm is PLAYER and self.person is not None and self.person.status == "suspended"
+
+    @property
     def at(self) -> str:
         """This address without its query. The framework's own is made with the Host header, which may say anything."""
         return str(self.request.scope["path"])
