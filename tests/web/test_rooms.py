@@ -155,9 +155,9 @@ def test_winnings_that_are_held_are_not_said_to_be_in_the_wallet(served: Server,
     assert re.search(r"your winnings of 9\.00\sXTS are not paid out", gone)
     assert "in your wallet" not in gone
     listed = main_of(site.get("/matches"))
-    assert (listed.count("+9.00"), " held" in listed) == (1, False)
+    assert (listed.count("+9.00"), "XTS held" in listed) == (1, False)
     record = main_of(site.get(f"/players/{one.username}"))
-    assert (record.count("+9.00"), " held" in record) == (1, False)
+    assert (record.count("+9.00"), "XTS held" in record) == (1, False)
     assert re.search(r"Prizes</dt>\s*<dd>9\.00\sXTS", record)
     assert "Held until" not in site.get("/wallet").text
     assert "held" not in one.must(200, "GET", "/wallet")["balances"][0]
@@ -549,17 +549,23 @@ NOT_ACTIVE = "what you win is held until an operator has decided"
 
 
 def test_a_suspended_player_is_told_what_waits_and_why(served: Server, game: GameConfig) -> None:
-    player = PlayerClient(served.url)
+    player, friend = PlayerClient(served.url), PlayerClient(served.url)
     site = logged_in(served, player)
-    pages = ("/games", f"/games/{game.client_id}", "/matches", "/wallet", "/settings", "/nowhere")
-    offers = ("New match", ">Deposit<", ">Withdraw<")
+    off = player.create(game.client_id, 500, visibility="public")
+    player.act(off, "cancel")
+    public, asked = (
+        friend.create(game.client_id, 500, **how) for how in ({"visibility": "public"}, {"invite": [player.username]})
+    )
+    rooms = [f"/matches/{match_id}" for match_id in (off, public, asked)]
+    pages = (*rooms, "/games", f"/games/{game.client_id}", "/matches", "/wallet", "/settings", "/nowhere")
+    offers = ("New match", ">Deposit<", ">Withdraw<", ">Try again<", ">Join<")
 
     def seen() -> tuple[set[bool], int]:
         """Whether the pages tell him, and how much they offer that waits."""
         shown = [main_of(site.get(page)) for page in pages]
         return {NOT_ACTIVE in page for page in shown}, sum(page.count(offer) for page in shown for offer in offers)
 
-    assert seen() == ({False}, 4)
+    assert seen() == ({False}, 7)
     path = f"/players/{player.user_id}"
     assert served.operator.post(path, json={"action": "suspend", **REASON}).status_code == 200
     assert seen() == ({True}, 0)
@@ -576,7 +582,7 @@ def test_a_suspended_player_is_told_what_waits_and_why(served: Server, game: Gam
         assert player.call("POST", path, body).json()["type"] == f"urn:oklp:error:{code}"
     path = f"/players/{player.user_id}"
     assert served.operator.post(path, json={"action": "reinstate", **REASON}).status_code == 200
-    assert seen() == ({False}, 4)
+    assert seen() == ({False}, 7)
 
 
 def test_a_suspended_game_is_told_from_a_match_that_has_moved_on(served: Server) -> None:
