@@ -64,6 +64,20 @@ def test_what_was_paid_is_said_once_and_by_no_link(served: Server) -> None:
         assert said not in site.get("/wallet").text
 
 
+def test_an_unknown_address_takes_a_language_and_a_theme_and_leads_to_no_other_site(served: Server) -> None:
+    site = browser(served)
+    links = re.findall(r'href="([^"]*(?:language|theme)=[^"]+)"', site.get("/nowhere?x=1").text)
+    assert {"?x=1&amp;language=de", "?x=1&amp;theme=dark"} <= set(links)
+    for choice in ("language=de", "theme=dark"):
+        chosen = site.get(f"/nowhere?x=1&{choice}")
+        assert (chosen.status_code, chosen.headers["location"]) == (303, "/nowhere?x=1")
+    shown = site.get("/nowhere?x=1")
+    assert (shown.status_code, '<html lang="de" data-theme="dark"' in shown.text) == (404, True)
+    for elsewhere in ("//evil.example/x", "/%2Fevil.example/x", "/%5Cevil.example/x"):
+        answer = site.get(f"{served.url}{elsewhere}?language=de")
+        assert (answer.status_code, "location" in answer.headers) == (404, False), elsewhere
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_above_the_limit_is_told_to_people_as_a_page(served: Server, declared: bool) -> None:
     site, body = browser(served), b"x" * 300_000

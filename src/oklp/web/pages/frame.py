@@ -37,6 +37,7 @@ from oklp.web.pages.visit import (
     YEAR_SECONDS,
     Realm,
     Visit,
+    local_path,
     realm_of,
 )
 
@@ -191,6 +192,9 @@ def wants_page(request: Request) -> bool:
 async def lost(request: Request, refusal: OklpError) -> Response:
     """The error page for what no route of a page has met: an unknown address, or something unforeseen."""
     visit = Visit.begin(request, realm_of(request.scope["path"]))
+    chosen = _preference(visit)
+    if chosen is not None:
+        return visit.finish(chosen)
     if refusal.status != 429:  # too many requests cost the database nothing
         try:
             await visit.recognise()
@@ -260,7 +264,8 @@ def _preference(visit: Visit) -> Response | None:
     given = {LANGUAGE: visit.argument("language"), THEME: visit.argument("theme")}
     known: dict[str, tuple[str, ...]] = {LANGUAGE: tuple(words.LANGUAGES), THEME: THEMES}
     chosen = {name: value for name, value in given.items() if value in known[name]}
-    if not chosen or visit.request.method != "GET":
+    # An unknown address may be one that leads to another site: `//elsewhere.example`.
+    if not chosen or visit.request.method != "GET" or local_path(visit.at) is None:
         return None
     for name, value in chosen.items():
         visit.set_cookie(name, str(value), YEAR_SECONDS)
