@@ -54,6 +54,7 @@ def test_a_page_whose_session_ends_keeps_what_it_shows_and_goes_on_with_another(
         log_in(page, platform.url, player.username)
         page.goto(f"{platform.url}/matches/{match_id}")
         page.get_by_label("Usernames").fill("somebody")
+        page.get_by_label("Usernames").blur()
         end_session(page, player)
         page.evaluate(LOOK_AGAIN)
         told = page.locator("[data-toasts]")

@@ -12,10 +12,12 @@ let again = false;
 let held = false;
 let over = false; // the session
 
-// A dialog that is open is not taken away under whoever reads it or writes in it, nor what was chosen and not sent yet:
-// their part waits.
+// A dialog that is open is not taken away under whoever reads it or writes in it, nor what was typed or chosen and not
+// sent yet: their part waits.
 function busy(part) {
   if (part.querySelector("dialog[open]")) return true;
+  const typed = (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  if ([...part.querySelectorAll("input:not([type=hidden])")].some(typed)) return true;
   const given = (list) => Math.max([...list.options].findIndex((option) => option.defaultSelected), 0);
   return [...part.querySelectorAll("select")].some((list) => list.selectedIndex !== given(list));
 }
