@@ -241,9 +241,9 @@ class Server:
         """An operator, made by the command line and logged in."""
         return self.new_operator()
 
-    def new_operator(self, *options: str) -> httpx.Client:
+    def new_operator(self, *options: str, name: str = "") -> httpx.Client:
         """Another one. `options` are further ones of the command; it is an admin unless they say otherwise."""
-        name = f"operator-{os.getpid()}-{next(_numbers)}-{self.port}"
+        name = name or f"operator-{os.getpid()}-{next(_numbers)}-{self.port}"
         self.cli("operator", "create", "--username", name, "--password", PASSWORD, "--role", "admin", *options)
         http = self._logged_in("operator", name)
         if self.env["OKLP_SANDBOX"] != "1" or self.env.get("OKLP_OPERATOR_SECOND_FACTOR") == "1":

@@ -35,7 +35,7 @@ SMALLEST = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mo
 
 
 def test_the_longest_names_make_no_page_wider_than_the_smallest_phone(platform: Server, browser: Browser) -> None:
-    """One word each: 32 characters of a player's name, 60 of a game's."""
+    """One word each: 32 characters of a player's or an operator's name, 60 of a game's."""
     one, two = PlayerClient(platform.url, "W" * 32), PlayerClient(platform.url, "M" * 32)
     game = platform.register(name="W" * 60, discovery="pull")
     open_one, over = one.create(game.client_id, invite=[two.username]), paid_match(one, two, game.client_id)
@@ -48,7 +48,7 @@ def test_the_longest_names_make_no_page_wider_than_the_smallest_phone(platform: 
     looks = (
         ("player", two.http, [*own("player", **ids, username=one.username), f"/matches/{open_one}"]),
         ("studio", platform.studio, of_studios),
-        ("operator", platform.operator, [*of_operators, "/operator/search?q=WWW"]),
+        ("operator", platform.new_operator(name="M" * 32), [*of_operators, "/operator/search?q=WWW"]),
     )
     too_wide = []
     with visitor(browser, **SMALLEST) as somebody:

@@ -193,10 +193,12 @@ def test_a_search_says_that_there_is_more_than_it_shows(served: Server) -> None:
 
 def test_an_account_of_the_ledger_leads_to_whom_or_what_it_is_of(served: Server) -> None:
     site = console(served, served.operator)
-    game = served.register(discovery="pull")
+    foreign = served.register(discovery="pull").client_id
+    made = served.new_studio().post("/games", json={"name": "Another's", "settings": {"discovery": "pull"}}).json()
+    game_id = made["game_id"]
     one, two = PlayerClient(served.url), PlayerClient(served.url)
-    match_id = paid_match(one, two, game.client_id)
-    studio = re.findall(r"account=(studio%3A[^\"]+)\"", site.get(f"/operator/games/{game.client_id}").text)[0]
+    match_id = paid_match(one, two, game_id)
+    studio = re.findall(r"account=(studio%3A[^\"]+)\"", site.get(f"/operator/games/{game_id}").text)[0]
     for account, href in (
         (f"player:{one.user_id}", f"/operator/players/{one.user_id}"),
         (f"held:{one.user_id}", f"/operator/players/{one.user_id}"),
@@ -208,10 +210,8 @@ def test_an_account_of_the_ledger_leads_to_whom_or_what_it_is_of(served: Server)
         assert site.get(href).status_code == 200, href
     assert "To the" not in site.get("/operator/ledger").text
     listed = site.get(f"/operator/games?studio={studio.removeprefix('studio%3A')}").text
-    assert f'href="/operator/games/{game.client_id}"' in listed
-    foreign = served.new_studio().post("/games", json={"name": "Another's", "settings": {"discovery": "pull"}}).json()
-    assert foreign["game_id"] in site.get("/operator/search", params={"q": foreign["game_id"]}).headers["location"]
-    assert foreign["game_id"] not in listed
+    assert re.findall(r'href="/operator/games/([^"]+)"', listed) == [game_id]
+    assert foreign in site.get("/operator/search", params={"q": foreign}).headers["location"]
 
 
 def test_an_empty_parameter_of_a_page_is_none(served: Server) -> None:
