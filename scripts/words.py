@@ -20,6 +20,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
+from oklp.domain.faults import KINDS
+
 PAGES = Path(__file__).resolve().parent.parent / "src" / "oklp" / "web" / "pages"
 LOCALES = PAGES / "locale"
 METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
@@ -52,6 +54,10 @@ def found() -> dict[str, Catalog]:
     catalogues = {surface: Catalog(project="OKLP", charset="utf-8") for surface in (SHARED, *SURFACES)}
     for file, line, message, comments, _context in extract_from_dir(PAGES, METHODS, OPTIONS):
         catalogues[surface_of(file)].add(message, locations=[(file, line)], auto_comments=comments)
+    # What faults do is in the domain: the command line and docs/faults.md say it too.
+    for kind in KINDS.values():
+        for text in (kind.help, kind.expect):
+            catalogues["studio"].add(text)
     shared = {message.id for message in catalogues[SHARED] if message.id}
     for surface in SURFACES:
         for key in [message.id for message in catalogues[surface] if message.id in shared]:

@@ -14,7 +14,6 @@ from oklp.services.studios import DEVELOPER
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go
-from oklp.web.pages.studio import fault_words
 from oklp.web.pages.studio.desk import (
     GAME,
     change_game,
@@ -79,7 +78,7 @@ async def _show_faults(visit: Visit, form: Form, status: int = 200) -> Response:
     if not visit.here.settings.sandbox:
         raise NotFound("Faults are injected in the sandbox only.")
     found = await of_game(visit, faults.of_game, visit.here.settings, game_id_of(visit))
-    shown = {"faults": found.faults, "kinds": faults.KINDS, "said": fault_words.of(visit), "points": _points(visit)}
+    shown = {"faults": found.faults, "kinds": faults.KINDS, "points": _points(visit)}
     return await show_game(visit, "faults.html", status, **shown, form=form)
 
 
