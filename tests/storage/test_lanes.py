@@ -264,10 +264,10 @@ class HeldCommit:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sessions, name)
 
-    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
+    def commit(self, *args: Any) -> None:
         self.reached.set()
         assert self.release.wait(LONG_SECONDS)
-        self._sessions.commit(connection, topics, set_based)
+        self._sessions.commit(*args)
 
 
 def test_nobody_is_answered_or_woken_before_the_commit(database: Database) -> None:

@@ -36,7 +36,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from oklp.errors import InvariantBroken, OklpError, Overloaded, Unavailable
-from oklp.storage.tx import Tx
+from oklp.storage.driver import Statement
+from oklp.storage.tx import Row, Tx
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ RERUN_LIMIT_SECONDS = 10.0
 LOOP_PASSES = 4
 LOOP_PATIENCE_SECONDS = 0.005
 LOCK_NOT_AVAILABLE = "55P03"
-# 57014: the database ended a statement that took too long.
-RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
+# 26000: a statement that was kept is not there any more; 57014: the database ended one that took too long.
+RETRYABLE_SQLSTATES = frozenset({"26000", "40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
 RETRYABLE_SQLSTATE_CLASSES = ("08", "53")  # connection, resources
 # The primary codes of SQLite for "not now": BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL.
 RETRYABLE_SQLITE_CODES = frozenset({5, 6, 10, 13, 14, 15})
@@ -70,12 +71,30 @@ class Job:
         self.waiter: Future[Any] | None = None
 
 
+class AlreadyCommitted(Exception):
+    """The operation is in the database: an earlier attempt's commit had happened."""
+
+
 class Sessions(Protocol):
     """What a lane needs of a database: see `engine`."""
 
     def connect(self) -> sa.Connection: ...
-    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None: ...
-    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None: ...
+    def begin(
+        self,
+        connection: sa.Connection,
+        operation_id: str,
+        set_based: bool,
+        first: Statement | None,
+        claimed: Callable[[int], None],
+    ) -> Sequence[Row]:
+        """Begin, run the first statement, return its rows; `claimed` is called in between, with the number.
+
+        Raises AlreadyCommitted, and then nothing has begun.
+        """
+
+    def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
+        """Run the last statement, and commit."""
+
     def rollback(self, connection: sa.Connection, set_based: bool) -> None: ...
     def committed(self, topics: set[str], handoffs: list[Any]) -> None: ...
 
@@ -162,7 +181,7 @@ class Lane:
         self._closing = False
         self._connection: sa.Connection | None = None
         self._tx: Tx | None = None  # of the last attempt that claimed its operation id
-        self._claimed = False  # whether the current attempt did
+        self._starting = False  # connecting or claiming: whatever fails there is no job's doing
         self._aside: list[Job] = []  # of the last attempt: those that would have had to wait for a lock
         self._available = True
         self._thread = threading.Thread(target=self._run, name=f"oklp-lane-{name}", daemon=True)
@@ -264,7 +283,7 @@ class Lane:
         overtaken = False
         for rerun in range(1, reruns + 1):
             try:
-                self._attempt(batch, operation_id)
+                self._attempt(batch, operation_id, again=rerun > 1)
                 self._available = True
                 self._announce()
             except Exception as error:
@@ -276,7 +295,7 @@ class Lane:
                 return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
-            if len(batch) > 1 and self._claimed and not lost:
+            if len(batch) > 1 and not self._starting and not lost:
                 self._observer.retried(self.name)
                 for job in batch:
                     self._run_batch([job])
@@ -286,7 +305,7 @@ class Lane:
                     break
                 overtaken = True
             if rerun == reruns or time.monotonic() > give_up_at:
-                self._available = self._claimed and not lost
+                self._available = not self._starting and not lost
                 break
             self._observer.retried(self.name)
             time.sleep(RERUN_PAUSE_SECONDS * 2 ** (rerun - 1))
@@ -314,31 +333,44 @@ class Lane:
             except Exception:
                 log.exception("lane %s: announcing a commit failed", self.name)
 
-    def _attempt(self, batch: list[Job], operation_id: str) -> None:
-        """One transaction for the batch. On any raise, nothing of it is in the database, or the connection is gone."""
-        self._claimed = False
+    def _attempt(self, batch: list[Job], operation_id: str, *, again: bool) -> None:
+        """One transaction for the batch. On any raise, nothing of it is in the database, or the connection is gone.
+
+        `again`: an earlier attempt may have been committed, and no job may run before that is known.
+        """
+        self._starting = True
         connection = self._connection
         if connection is None:
             connection = self._connection = self._sessions.connect()
+        self._starting = False
         set_based = batch[0].set_based
+
+        def begin(first: Statement | None) -> Sequence[Row]:
+            self._starting = True
+            return self._sessions.begin(connection, operation_id, set_based, first, claimed)
+
+        def claimed(number: int) -> None:
+            self._starting = False
+            self._tx = tx
+            tx.began(number)
+
+        tx = Tx(connection, begin=begin)
         try:
-            number = self._sessions.begin(connection, operation_id, set_based)
-            if number is None:
-                # An earlier attempt was committed: the outcomes it left stand, and what it has to announce.
-                self._sessions.commit(connection, set(), set_based)
-                return
-            self._claimed = True
-            tx = self._tx = Tx(connection, number)
+            if again or not set_based:  # else with the set's first statement
+                tx.open()
             if set_based:
                 self._run_set(tx, batch)
             elif len(batch) == 1:
                 batch[0].outcome = batch[0].fn(tx, *batch[0].args)
             else:
                 self._run_each(tx, batch)
-            tx.flush()
-            self._sessions.commit(connection, tx.topics, set_based)
+            tx.open()
+            self._sessions.commit(connection, tx.topics, tx.rest(), set_based)
+        except AlreadyCommitted:
+            return  # the outcomes of the attempt that was committed stand, and what it has to announce
         except BaseException as error:
-            self._undo(connection, error, set_based)
+            if tx.is_open:
+                self._undo(connection, error, set_based)
             if isinstance(error, OklpError) and len(batch) == 1:
                 batch[0].outcome = error
                 self._tx = None

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from oklp.errors import OklpError
+from oklp.errors import InvariantBroken, OklpError
 from oklp.storage import driver
+from oklp.storage.driver import Statement
 
 # The least that PostgreSQL knows. Its deadlock detector looks after a second.
 LOCK_PATIENCE_MS = 1
 
 Row = sa.Row[*tuple[Any, ...]]
+Begin = Callable[[Statement | None], Sequence[Row]]
 
 
 class Tx:
@@ -25,20 +27,46 @@ class Tx:
     `number` orders transactions by commit (see `engine`). After the commit, `topics` wake whoever waits on any node,
     and `handoffs` go to the listeners of this process alone.
 
-    On PostgreSQL writes that give no answer wait for the next statement that does, or for the end, and then go to the
-    database as one: for a small set, the way there and back costs more than the write.
+    On PostgreSQL, for a small set, the way there and back costs more than what is done there. Writes that give no
+    answer therefore wait for the next statement that does, or for the end, and then go to the database as one. So does
+    the beginning, which the first statement takes with it, and the end, which takes the last writes.
     """
 
-    __slots__ = ("_later", "_tables", "connection", "handoffs", "number", "postgres", "topics")
+    __slots__ = ("_begin", "_later", "_number", "_tables", "connection", "handoffs", "postgres", "topics")
 
-    def __init__(self, connection: sa.Connection, number: int) -> None:
+    def __init__(self, connection: sa.Connection, number: int = 0, begin: Begin | None = None) -> None:
+        """What has begun, with its number; or else `begin` is called with the first statement, and gives its rows."""
         self.connection = connection
-        self.number = number
+        self._number = number
+        self._begin = begin
         self.postgres = connection.dialect.name == "postgresql"
         self.topics: set[str] = set()
         self.handoffs: list[Any] = []
         self._later: list[tuple[str, Sequence[Any]]] = []
         self._tables: set[str] = set()
+
+    @property
+    def number(self) -> int:
+        self.open()
+        return self._number
+
+    @property
+    def is_open(self) -> bool:
+        return self._begin is None
+
+    def open(self) -> None:
+        """Begin, if that is still to be done."""
+        if self._begin is not None:
+            self._open(None)
+
+    def _open(self, first: Statement | None) -> Sequence[Row]:
+        begin, self._begin = self._begin, None
+        if begin is None:
+            raise InvariantBroken("a transaction begins once")
+        return begin(first)
+
+    def began(self, number: int) -> None:
+        self._number = number
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
         """Run a Core statement; `parameters` is a mapping, or a list of mappings for many rows."""
@@ -63,6 +91,8 @@ class Tx:
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         """The rows of a hot query, as the driver takes it."""
+        if self._begin is not None and not self._later:
+            return self._open(Statement(sql, parameters))
         self.flush()
         return driver.fetch(self.connection, sql, parameters)
 
@@ -75,10 +105,18 @@ class Tx:
 
     def flush(self) -> None:
         """Send what waits. Raises what the database has against it."""
-        if self._later:
-            statements, parameters = zip(*self._later, strict=True)
-            self._forget()
-            driver.execute(self.connection, _as_one(statements), tuple(itertools.chain(*parameters)))
+        self.open()
+        last = self.rest()
+        if last is not None:
+            driver.execute(self.connection, last.sql, last.parameters)
+
+    def rest(self) -> Statement | None:
+        """What waits, for whoever sends it."""
+        if not self._later:
+            return None
+        statements, parameters = zip(*self._later, strict=True)
+        self._forget()
+        return Statement(_as_one(statements), tuple(itertools.chain(*parameters)))
 
     def _forget(self) -> None:
         self._later.clear()
@@ -102,8 +140,7 @@ class Tx:
             self._forget()
             if self.connection.invalidated:
                 raise  # it went with the transaction: do not hide why
-            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT oklp")
-            self.connection.exec_driver_sql("RELEASE SAVEPOINT oklp")
+            driver.undo(self.connection, "ROLLBACK TO SAVEPOINT oklp", "RELEASE SAVEPOINT oklp")
             self.topics = topics
             del self.handoffs[handoffs:]
             raise
