@@ -37,10 +37,9 @@ def database(migrated_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def nodes(postgres_url: str) -> Iterator[tuple[Database, Database]]:
+def nodes(migrated_postgres_url: str) -> Iterator[tuple[Database, Database]]:
     """Two nodes on one PostgreSQL."""
-    migrate(postgres_url, sandbox=True)
-    both = Database(postgres_url, clock=lambda: NOW), Database(postgres_url, clock=lambda: NOW)
+    both = Database(migrated_postgres_url, clock=lambda: NOW), Database(migrated_postgres_url, clock=lambda: NOW)
     yield both
     for each in both:
         each.close()

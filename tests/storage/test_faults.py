@@ -40,9 +40,8 @@ def watcher() -> Watcher:
 
 
 @pytest.fixture
-def postgres(postgres_url: str, watcher: Watcher) -> Iterator[Database]:
-    engine.migrate(postgres_url, sandbox=True)
-    opened = Database(postgres_url, clock=lambda: NOW, observer=watcher)
+def postgres(migrated_postgres_url: str, watcher: Watcher) -> Iterator[Database]:
+    opened = Database(migrated_postgres_url, clock=lambda: NOW, observer=watcher)
     yield opened
     opened.close()
 
@@ -438,7 +437,7 @@ def mark(tx: Tx, number: int, kind: str) -> int:
 
 
 def mark_all(tx: Tx, jobs: Sequence[tuple[int, str]]) -> list[Any]:
-    if not tx.is_open:
+    if not tx.was_sent:
         tx.fetch("SELECT what they need", ())
     return [NotFound("no") if kind == "refuse" else mark(tx, number, kind) for number, kind in jobs]
 

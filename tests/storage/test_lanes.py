@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from oklp.errors import Conflict, InvariantBroken, NotFound, OklpError, Overloaded, Unavailable
-from oklp.storage import engine
 from oklp.storage.engine import Database, Tx
 from oklp.storage.lanes import Job
 from tests.storage.rig import LONG_SECONDS, NOW, Gate, Watcher, add, add_all, names, outcome, stored, submit
@@ -31,9 +30,8 @@ def database(migrated_url: str, watcher: Watcher) -> Iterator[Database]:
 
 
 @pytest.fixture
-def postgres(postgres_url: str, watcher: Watcher) -> Iterator[Database]:
-    engine.migrate(postgres_url, sandbox=True)
-    opened = Database(postgres_url, clock=lambda: NOW, observer=watcher)
+def postgres(migrated_postgres_url: str, watcher: Watcher) -> Iterator[Database]:
+    opened = Database(migrated_postgres_url, clock=lambda: NOW, observer=watcher)
     yield opened
     opened.close()
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from oklp.errors import Conflict, OklpError, Unavailable
-from oklp.storage import driver, engine, lanes, schema, sets
+from oklp.storage import driver, lanes, schema, sets
 from oklp.storage.driver import Statement
 from oklp.storage.engine import Database, Tx
 from tests.storage.rig import LONG_SECONDS, NOW, Gate, add, outcome, stored, submit
+from tests.storage.wire import Way, Wire
 
 COLUMNS = ("id", "name", "created_at")
 
 
 @pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Database]:
-    engine.migrate(postgres_url, sandbox=True)
-    opened = Database(postgres_url, clock=lambda: NOW)
+def postgres(migrated_postgres_url: str) -> Iterator[Database]:
+    opened = Database(migrated_postgres_url, clock=lambda: NOW)
     yield opened
     opened.close()
 
 
 def visit(tx: Tx, names: Sequence[str]) -> list[str | OklpError]:
-    """Lock these studios first, and last of all count the visits in their names."""
+    """Lock these studios first, and last of all count the visits in their names; their names before it."""
     rows = sets.select_in(tx, "SELECT id, name FROM studios WHERE id {in} ORDER BY id FOR UPDATE", sorted(set(names)))
     sets.update_rows(tx, schema.studios, ("name",), ("id",), [(row.name + "+", row.id) for row in rows])
     found = {row.id: row.name for row in rows}
+    tx.handoffs.extend(found.values())
     return [found.get(name, "nobody") for name in names]
 
 
@@ -36,6 +41,12 @@ def found(tx: Tx, ids: Sequence[str]) -> list[str | OklpError]:
     """Only write: studios of these ids, which must be new."""
     sets.insert_rows(tx, schema.studios, COLUMNS, [(each, "", NOW) for each in ids])
     return list(ids)
+
+
+def everything(tx: Tx, ids: Sequence[str]) -> list[int | OklpError]:
+    """The columns of a studio, as many as there are."""
+    rows = sets.select_in(tx, "SELECT * FROM studios WHERE id {in}", ids)
+    return [len(rows[0]) for _ in ids]
 
 
 def kept(tx: Tx) -> int:
@@ -105,6 +116,72 @@ def test_what_a_connection_has_forgotten_is_planned_again(postgres: Database) ->
     assert postgres.run_set(visit, "a") == ""
     postgres.run(lambda tx: tx.driver("DEALLOCATE ALL"))
     assert postgres.run_set(visit, "a") == "+"
+
+
+@pytest.mark.parametrize("lane", ["write", "read"])
+def test_a_table_that_has_another_column_since_is_read_again(postgres: Database, lane: str) -> None:
+    postgres.run(add, "a")
+    ask = postgres.run_set if lane == "write" else functools.partial(read_set, postgres)
+    columns = ask(everything, "a")
+    with postgres.engine.connect() as other:
+        other.exec_driver_sql("ALTER TABLE studios ADD COLUMN motto text")
+    assert ask(everything, "a") == columns + 1
+
+
+def read_set(database: Database, fn: Callable[[Tx, Sequence[str]], Sequence[Any]], job: str) -> Any:
+    return asyncio.run(database.read_set(fn, job))
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_wherever_a_message_is_cut_nothing_is_done_twice_and_answers_are_true(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    monkeypatch.setattr(lanes, "RERUN_PAUSE_SECONDS", 0.001)
+    postgres.run(add, "a")
+    wire = Wire(postgres.url)
+    heard: list[str] = []
+    with closing(Database(wire.url, clock=lambda: NOW)) as database:
+        database.listen(lambda topics, handoffs: heard.extend(handoffs))
+        for n in range(2):
+            assert database.run_set(visit, "a") == "+" * n  # all is kept now, and the next shows the size of it
+        before = wire.passed[way]
+        assert database.run_set(visit, "a") == "++"
+        size = wire.passed[way] - before
+        visits = 3
+        for place in range(0, size, max(1, size // 24)):
+            wire.cut_after(way, place)
+            assert database.run_set(visit, "a") == "+" * visits
+            assert wire.happened.is_set()
+            assert database.run_set(visit, "a") == "+" * (visits + 1)
+            visits += 2
+    wire.close()
+    assert visits > 40
+    assert heard == ["+" * n for n in range(visits)]
+
+
+def test_a_message_that_cannot_be_sent_ends_the_connection(postgres: Database) -> None:
+    """Else the rest of it would be there, and its answers taken for those to the next."""
+    many = Statement(f"SELECT {', '.join(['%s'] * 70_000)}", tuple(range(70_000)), kept=False)
+    with postgres.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as failed:
+        driver.send(connection, Statement("BEGIN", kept=False), many)
+    assert failed.value.connection_invalidated
+
+
+def test_a_hot_statement_takes_text_and_integers_and_nothing_for_nothing(postgres: Database) -> None:
+    with postgres.engine.connect() as connection:
+        assert driver.send(connection, Statement("SELECT %s::text, %s::bigint", (None, 1))) == [(None, 1)]
+        with pytest.raises(TypeError, match="bytes"):
+            driver.send(connection, Statement("SELECT %s::text", (b"x",)))  # type: ignore[arg-type]
+
+
+def test_nobody_pays_for_text_of_his_neighbour_that_postgresql_cannot_hold(postgres: Database) -> None:
+    postgres.run(add, "a")
+    gate = Gate(postgres)
+    futures = [submit(postgres, visit, name, set_based=True) for name in ("a", "a\0b", "b")]
+    gate.open()
+    first, broken, last = [future.exception(LONG_SECONDS) or future.result() for future in futures]
+    assert (first, last) == ("", "nobody")
+    assert isinstance(broken, sa.exc.DBAPIError)
 
 
 def test_text_that_postgresql_cannot_hold_is_refused_and_not_cut(postgres: Database) -> None:

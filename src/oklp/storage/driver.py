@@ -13,20 +13,21 @@ from typing import Any, NamedTuple, NoReturn
 
 import sqlalchemy as sa
 
-Parameters = Sequence[Any]
+Parameters = Sequence[str | int | None]
 
 _names = itertools.count(1)  # of statements that connections keep: none is used twice
 
 
 class Statement(NamedTuple):
-    """SQL for PostgreSQL with its parameters, each of which stands for a `%s` in it.
+    """SQL with its parameters, as the driver takes it.
 
-    One that is `kept` is parsed and planned once for a connection: for text that comes again and again. `then` is given
-    its rows as soon as they are there, even if a later statement of the same message fails.
+    PostgreSQL parses and plans one that is `kept` once for a connection: for text that comes again and again. `then` is
+    given its rows when the message that it went with is answered, even if a later statement of that failed; not if the
+    connection was lost.
     """
 
     sql: str
-    parameters: Sequence[str | int] = ()
+    parameters: Parameters = ()
     kept: bool = True
     then: Callable[[list[Any]], None] | None = None
 
@@ -72,12 +73,12 @@ def undo(connection: sa.Connection, *statements: str) -> None:
 def send(connection: sa.Connection, *statements: Statement) -> list[Any]:
     """PostgreSQL: run statements as one message, which saves the way there and back for all but one.
 
-    Returns the rows of the last. One that fails ends the message: those behind it are not run. It is libpq's pipeline
+    Returns the rows of the last. One that fails ends the message: those behind it are not run. Whatever else goes wrong
+    ends the connection, so that nobody takes the answer to one message for that to the next. It is libpq's pipeline
     without psycopg's cursors, which cost more than the rest of a small transaction does here. Raises
     `sqlalchemy.exc.DBAPIError`.
     """
-    from psycopg import errors, pq  # a server on SQLite needs none of it: it takes an eighth of a second, and 9 MB
-
+    psycopg = _psycopg()
     session = _driver(connection)
     sql = statements[0].sql
     rows: list[Any] = []
@@ -85,18 +86,29 @@ def send(connection: sa.Connection, *statements: Statement) -> list[Any]:
         results = _exchange(session, [_ready(connection, session, each) for each in statements])
         for statement, result in zip(statements, results, strict=False):
             sql = statement.sql
-            if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-                raise errors.error_from_result(result)
-            rows = _rows_of(session, result)
+            _check(result)
             if statement.then is not None:
-                statement.then(rows)
+                statement.then(_rows_of(session, result))
         if len(results) < len(statements):
-            raise errors.OperationalError("the connection ended before the answer")
+            session.close()
+            raise psycopg.errors.OperationalError("the connection ended before the answer")
+        if statements[-1].then is None:
+            rows = _rows_of(session, results[-1])
     except Exception as error:
-        if isinstance(error, errors.InvalidSqlStatementName):
-            _kept(connection).clear()  # somebody has made the connection forget them
         _fail(connection, sql, error)
     return rows
+
+
+def outdated(error: BaseException) -> bool:
+    """True if a statement that the connection keeps does not hold any more: a new connection has none.
+
+    Its table has another column since, or somebody has made the server forget it.
+    """
+    orig = getattr(error, "orig", None)
+    sqlstate = getattr(orig, "sqlstate", None)
+    if sqlstate == "0A000":
+        return getattr(getattr(orig, "diag", None), "source_function", None) == "RevalidateCachedQuery"
+    return sqlstate == "26000"
 
 
 def _ready(connection: sa.Connection, session: Any, statement: Statement) -> _Ready:
@@ -108,13 +120,10 @@ def _ready(connection: sa.Connection, session: Any, statement: Statement) -> _Re
     kept = _kept(connection)
     name = kept.get(sql)
     if name is None:
-        from psycopg import errors, generators, pq
-
         name = f"oklp_{next(_names)}".encode()
         session.pgconn.send_prepare(name, sql)
-        for result in session.wait(generators.execute(session.pgconn)):
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                raise errors.error_from_result(result)
+        for result in session.wait(_psycopg().generators.execute(session.pgconn)):
+            _check(result)
         kept[sql] = name
     return _Ready(name, sql, given)
 
@@ -135,7 +144,7 @@ class _Ready(NamedTuple):
 
     name: bytes | None
     sql: bytes
-    parameters: list[bytes]
+    parameters: list[bytes | None]
 
     def queue(self, pgconn: Any) -> None:
         if self.name is None:
@@ -146,12 +155,8 @@ class _Ready(NamedTuple):
 
 def _exchange(session: Any, statements: Sequence[_Ready]) -> Any:
     """Send them, and gather a result for each, up to one after which the connection was lost."""
-    from psycopg import generators, pq
-
+    generators = _psycopg().generators
     pgconn = session.pgconn
-    if len(statements) == 1:
-        statements[0].queue(pgconn)
-        return session.wait(generators.execute(pgconn))
 
     def answers() -> Any:
         yield from generators.send(pgconn)
@@ -164,19 +169,35 @@ def _exchange(session: Any, statements: Sequence[_Ready]) -> Any:
         yield from generators.fetch_many(pgconn)  # the end of the message
         return results
 
-    pgconn.enter_pipeline_mode()
     try:
+        if len(statements) == 1:
+            statements[0].queue(pgconn)
+            return session.wait(generators.execute(pgconn))
+        pgconn.enter_pipeline_mode()
         for each in statements:
             each.queue(pgconn)
         pgconn.pipeline_sync()
-        return session.wait(answers())
-    finally:
-        if pgconn.status == pq.ConnStatus.OK:
+        results = session.wait(answers())
+        if not session.closed:
             pgconn.exit_pipeline_mode()
+    except BaseException:
+        session.close()
+        raise
+    return results
 
 
-def _as_text(connection: sa.Connection, value: str | int) -> bytes:
-    text = str(value)
+def _check(result: Any) -> None:
+    psycopg = _psycopg()
+    if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
+        raise psycopg.errors.error_from_result(result)
+
+
+def _as_text(connection: sa.Connection, value: str | int | None) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, int)):
+        raise TypeError(f"a hot statement takes text and integers, not {type(value).__name__}")
+    text = value if isinstance(value, str) else str(value)
     if "\0" in text:  # libpq would take what is before it for the whole
         raise connection.dialect.loaded_dbapi.DataError("PostgreSQL has no text with NUL in it")
     return text.encode()
@@ -185,13 +206,27 @@ def _as_text(connection: sa.Connection, value: str | int) -> bytes:
 def _rows_of(session: Any, result: Any) -> list[Any]:
     if not result.nfields:
         return []
-    from psycopg.adapt import Transformer
-
     names = tuple([result.fname(n) for n in range(result.nfields)])
-    loader: Any = Transformer.from_context(session)
+    loader = _psycopg().Transformer.from_context(session)
     loader.set_pgresult(result)
     rows: list[Any] = loader.load_rows(0, result.ntuples, _row_maker(names))
     return rows
+
+
+class _Psycopg(NamedTuple):
+    errors: Any
+    generators: Any
+    pq: Any
+    Transformer: Any
+
+
+@functools.cache
+def _psycopg() -> _Psycopg:
+    """A server on SQLite needs none of it: it takes an eighth of a second, and 9 MB."""
+    from psycopg import errors, generators, pq
+    from psycopg.adapt import Transformer
+
+    return _Psycopg(errors, generators, pq, Transformer)
 
 
 def _driver(connection: sa.Connection) -> Any:

@@ -43,7 +43,7 @@ J = TypeVar("J")
 Listener = Callable[[set[str], Sequence[Any]], None]
 
 CHANNEL = "oklp"
-PQTRANS_INERROR = 3  # libpq's word for a transaction that has failed
+NO_COMMIT = (0, 3)  # libpq's PQTRANS_IDLE and PQTRANS_INERROR: no transaction, and one that has failed
 POLL_SECONDS = 0.1
 TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners", "mails"})
 
@@ -206,7 +206,7 @@ class _WriteSessions:
 
     def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
         if connection.dialect.name == "postgresql":
-            if _has_failed(connection):
+            if not _can_commit(connection):
                 # PostgreSQL would answer COMMIT by rolling back, and not call it an error.
                 raise InvariantBroken("a use case went on after a statement of its had failed")
             message = [] if last is None else [last]
@@ -271,9 +271,9 @@ def _in_transaction(connection: sa.Connection) -> bool:
     return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
-def _has_failed(connection: sa.Connection) -> bool:
+def _can_commit(connection: sa.Connection) -> bool:
     session = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    return session.pgconn.transaction_status == PQTRANS_INERROR
+    return session.pgconn.transaction_status not in NO_COMMIT
 
 
 _OPERATION = sa.text("SELECT number FROM operations WHERE id = :id")

@@ -36,7 +36,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from oklp.errors import InvariantBroken, OklpError, Overloaded, Unavailable
-from oklp.storage.driver import Statement
+from oklp.storage.driver import Statement, outdated
 from oklp.storage.tx import Row, Tx
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ RERUN_LIMIT_SECONDS = 10.0
 LOOP_PASSES = 4
 LOOP_PATIENCE_SECONDS = 0.005
 LOCK_NOT_AVAILABLE = "55P03"
-# 26000: a statement that was kept is not there any more; 57014: the database ended one that took too long.
-RETRYABLE_SQLSTATES = frozenset({"26000", "40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
+# 57014: the database ended a statement that took too long.
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
 RETRYABLE_SQLSTATE_CLASSES = ("08", "53")  # connection, resources
 # The primary codes of SQLite for "not now": BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL.
 RETRYABLE_SQLITE_CODES = frozenset({5, 6, 10, 13, 14, 15})
@@ -87,7 +87,7 @@ class Sessions(Protocol):
         first: Statement | None,
         claimed: Callable[[int], None],
     ) -> Sequence[Row]:
-        """Begin, run the first statement, return its rows; `claimed` is called in between, with the number.
+        """Begin, run the first statement, return its rows; `claimed` is given the number, even if that one fails.
 
         Raises AlreadyCommitted, and then nothing has begun.
         """
@@ -295,7 +295,9 @@ class Lane:
                 return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
-            if len(batch) > 1 and not self._starting and not lost:
+            # A batch that could not start is tried whole, unless by what a job gave: an earlier attempt may have ended.
+            unclaimed = self._starting and (rerun > 1 or _retryable(last_error))
+            if len(batch) > 1 and not unclaimed and not lost:
                 self._observer.retried(self.name)
                 for job in batch:
                     self._run_batch([job])
@@ -369,7 +371,7 @@ class Lane:
         except AlreadyCommitted:
             return  # the outcomes of the attempt that was committed stand, and what it has to announce
         except BaseException as error:
-            if tx.is_open:
+            if tx.was_sent:
                 self._undo(connection, error, set_based)
             if isinstance(error, OklpError) and len(batch) == 1:
                 batch[0].outcome = error
@@ -402,7 +404,7 @@ class Lane:
                     self._aside.append(job)
 
     def _undo(self, connection: sa.Connection, error: BaseException, set_based: bool) -> None:
-        if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        if outdated(error) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
             self._drop_connection()
             return
         try:

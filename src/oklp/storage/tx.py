@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from oklp.errors import InvariantBroken, OklpError
+from oklp.errors import OklpError
 from oklp.storage import driver
-from oklp.storage.driver import Statement
+from oklp.storage.driver import Parameters, Statement
 
 # The least that PostgreSQL knows. Its deadlock detector looks after a second.
 LOCK_PATIENCE_MS = 1
@@ -42,7 +42,7 @@ class Tx:
         self.postgres = connection.dialect.name == "postgresql"
         self.topics: set[str] = set()
         self.handoffs: list[Any] = []
-        self._later: list[tuple[str, Sequence[Any]]] = []
+        self._later: list[tuple[str, Parameters]] = []
         self._tables: set[str] = set()
 
     @property
@@ -51,19 +51,14 @@ class Tx:
         return self._number
 
     @property
-    def is_open(self) -> bool:
+    def was_sent(self) -> bool:
+        """Whether it began, or tried to: there may be something to undo."""
         return self._begin is None
 
-    def open(self) -> None:
-        """Begin, if that is still to be done."""
-        if self._begin is not None:
-            self._open(None)
-
-    def _open(self, first: Statement | None) -> Sequence[Row]:
+    def open(self, first: Statement | None = None) -> Sequence[Row]:
+        """Begin, if that is still to be done, and run the first statement with it."""
         begin, self._begin = self._begin, None
-        if begin is None:
-            raise InvariantBroken("a transaction begins once")
-        return begin(first)
+        return begin(first) if begin is not None else ()
 
     def began(self, number: int) -> None:
         self._number = number
@@ -84,19 +79,19 @@ class Tx:
         self.flush()
         return self.connection.exec_driver_sql(sql, tuple(parameters) if isinstance(parameters, list) else parameters)
 
-    def driver_run(self, sql: str, parameters: Sequence[Any]) -> None:
+    def driver_run(self, sql: str, parameters: Parameters) -> None:
         """Run a hot write, as the driver takes it."""
         self.flush()
         driver.execute(self.connection, sql, parameters)
 
-    def fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
+    def fetch(self, sql: str, parameters: Parameters) -> Sequence[Row]:
         """The rows of a hot query, as the driver takes it."""
         if self._begin is not None and not self._later:
-            return self._open(Statement(sql, parameters))
+            return self.open(Statement(sql, parameters))
         self.flush()
         return driver.fetch(self.connection, sql, parameters)
 
-    def driver_later(self, table: str, sql: str, parameters: Sequence[Any]) -> None:
+    def driver_later(self, table: str, sql: str, parameters: Parameters) -> None:
         """Write to `table` as `driver` would, with the next `flush`. PostgreSQL only, and nothing returned."""
         if table in self._tables:
             self.flush()  # parts of one statement do not see each other's rows
