@@ -250,6 +250,31 @@ def test_the_audit_log_says_what_was_changed_into_what(served: Server) -> None:
         assert "<b>Anew" not in text, path
 
 
+def test_the_audit_log_leads_to_the_studio_that_it_is_about_and_whose_member_acted(served: Server) -> None:
+    studio, site = served.new_studio(), console(served, served.operator)
+    me = studio.get("/me").json()
+    body = {"username": f"{me['username'][:24]}-dev", "email": "dev@example.org", "password": PASSWORD, "role": "owner"}
+    added = studio.post("/members", json=body).json()
+    dev = log_in(served, "studio", body["username"])
+    game_id = dev.post("/games", json={"name": "Audited", "settings": {"discovery": "pull"}}).json()["game_id"]
+    about, home = f"studio:{me['studio_id']}", f"/operator/games?studio={me['studio_id']}"
+
+    def links(subject: str) -> list[tuple[str, str]]:
+        shown = site.get("/operator/audit", params={"subject": subject}).text.partition('id="entries"')[2]
+        return re.findall(r'<a (?:class="mono" )?href="([^"]+)">([^<]+)</a>', shown.partition("</ul>")[0])
+
+    assert links(about) == [(home, about), (home, f"member:{me['username']}")] * 2
+    by_dev = (home, f"member:{body['username']}")
+    assert links(f"game:{game_id}") == [(f"/operator/games/{game_id}", f"game:{game_id}"), by_dev]
+    assert f'<a href="{home}">{by_dev[1]}</a>' in site.get(f"/operator/games/{game_id}").text
+    assert f'href="/operator/audit?subject={about}"' in site.get(home).text
+
+    assert studio.delete(f"/members/{added['member_id']}").status_code == 204
+    assert len(links(f"game:{game_id}")) == 1
+    assert served.new_studio().post("/members", json=body).status_code == 201
+    assert len(links(f"game:{game_id}")) == 1, "whoever took the name since is another"
+
+
 @pytest.mark.parametrize(
     ("detail", "said"),
     [

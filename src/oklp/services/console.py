@@ -27,6 +27,7 @@ CHARTED_HOURS = 24
 LISTED = 6
 FOUND = 20
 BOOKS = "platform:books"
+MEMBER = "member:"  # how the audit log names members, studios.Member.actor
 BEGUN, ENDED = "books.begun", "books.verified"
 KEPT_FAULTS = 20
 MATCH_ID = re.compile(r"[0-9a-f]{24}")
@@ -180,6 +181,32 @@ def _studios(rows: Sequence[Row | None]) -> list[Found]:
 
 def _games(rows: Sequence[Row | None]) -> list[Found]:
     return [Found("game", row.id, row.name) for row in rows if row is not None]
+
+
+# --- the audit log --------------------------------------------------------------------------------------------------
+
+
+class AuditLog(NamedTuple):
+    """Newest first. `more` is the entry before which the rest follows; `studios` are those of the members who acted,
+    by the entry's id.
+    """
+
+    entries: list[contract.AuditEntry]
+    more: int | None
+    studios: dict[str, str]
+
+
+def audit_log(tx: Tx, subject: str | None, before: int | None, limit: int) -> AuditLog:
+    """As `operators.audit_log`, with whose members it were.
+
+    An entry has the name that somebody had when he acted. Whoever took it since a member was removed is another.
+    """
+    entries, more = operators.audit_log(tx, subject, before, limit)
+    acted = [(each, each.actor.removeprefix(MEMBER).lower()) for each in entries if each.actor.startswith(MEMBER)]
+    known = player_store.members_named(tx, (name for _, name in acted))
+    there = [(each, known[name]) for each, name in acted if name in known]
+    studios = {each.entry_id: row.studio_id for each, row in there if views.when(row.created_at) <= each.at}
+    return AuditLog(entries, more, studios)
 
 
 # --- the books, verified by a job that many processes may ask about --------------------------------------------------

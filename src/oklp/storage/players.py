@@ -27,6 +27,13 @@ def person(tx: Tx, kind: str, person_id: str) -> Row | None:
     return tx.row(sa.select(table).where(table.c.id == person_id))
 
 
+def members_named(tx: Tx, names: Iterable[str]) -> dict[str, Row]:
+    """Who of the members has these names now, by `username_key`: username_key, studio_id, created_at."""
+    keys = sorted({name.lower() for name in names})
+    sql = "SELECT username_key, studio_id, created_at FROM members WHERE username_key {in}"
+    return {row.username_key: row for row in sets.select_in(tx, sql, keys)}
+
+
 def by_email(tx: Tx, kind: str, email: str, limit: int) -> Sequence[Row]:
     """Everybody with this address, whose case does not count."""
     table = PEOPLE[kind]

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import OklpError
-from oklp.services import conformance, operators
+from oklp.services import conformance, console, operators
 from oklp.services import matches as match_service
 from oklp.services.webhooks import Chosen, page
 from oklp.web.caller import from_cursor, to_cursor
@@ -48,7 +48,7 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
     reports = await db.read(conformance.of_game, game_id)
     matches, _ = await db.read(match_service.list_newest, game_id, None, None, LISTED)
     deliveries, _ = await db.read(page, Chosen(game_id), None, LISTED)
-    audit, _ = await db.read(operators.audit_log, f"game:{game_id}", None, LISTED)
+    audit = await db.read(console.audit_log, f"game:{game_id}", None, LISTED)
     return await show(
         visit,
         "operator/game.html",
@@ -57,7 +57,8 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
         reports=reports.reports,
         matches=matches,
         deliveries=deliveries,
-        audit=audit,
+        audit=audit.entries,
+        studios=audit.studios,
         currency=visit.here.settings.currency,
         form=form,
     )

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from oklp import contract
 from oklp.errors import OklpError
-from oklp.services import operators, webhooks
+from oklp.services import console, operators, webhooks
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import from_cursor, to_cursor
 from oklp.web.pages.forms import Form
@@ -65,15 +65,13 @@ async def resend(visit: Visit) -> Response:
 async def audit(visit: Visit) -> Response:
     subject = (visit.argument("subject") or "").strip()
     before = from_cursor(visit.argument("cursor"), int)
-    found: list[contract.AuditEntry] = []
-    more = None
+    found = console.AuditLog([], None, {})
     if not subject or SUBJECT.fullmatch(subject):
-        found, more = await visit.here.db.read(
-            operators.audit_log, subject or None, before[0] if before else None, A_PAGE
-        )
-    return await show(
-        visit, "operator/audit.html", audit=found, subject=subject, more=to_cursor(more) if more is not None else None
-    )
+        place = before[0] if before else None
+        found = await visit.here.db.read(console.audit_log, subject or None, place, A_PAGE)
+    more = to_cursor(found.more) if found.more is not None else None
+    shown = {"audit": found.entries, "studios": found.studios, "subject": subject, "more": more}
+    return await show(visit, "operator/audit.html", **shown)
 
 
 async def health(visit: Visit) -> Response:
