@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 
@@ -15,10 +16,11 @@ from oklp.errors import WrongState
 from oklp.services import books, console, ledger, matches, operators
 from oklp.services.staff import Operator
 from oklp.storage import games as game_store
+from oklp.storage import ledger as ledger_store
 from oklp.storage import migrations, schema
 from oklp.storage import players as player_store
 from oklp.storage.engine import Tx, connectable
-from tests.services.world import HOUR, MINUTE, XTS, World, refused
+from tests.services.world import HOUR, MINUTE, XTS, World, refused, sync_result
 
 OLGA = Operator("olga-id", "olga", "admin")
 
@@ -209,6 +211,40 @@ def test_a_match_shows_all_its_postings_and_those_of_what_was_held(world: World)
     assert [each.amount for each in postings if each.account == f"player:{one.user_id}"] == [-500, 900]
     newest, more = world.run(ledger.account_page, f"player:{one.user_id}", None, 1)
     assert ([each.amount for each in newest], more is not None) == ([900], True)
+
+
+def test_an_account_of_the_ledger_comes_with_its_balance(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    game, (one, two) = world.game(discovery="pull"), world.players(2, 1_000)
+
+    def balance(name: str) -> tuple[dict[str, int], bool]:
+        found = world.db.run_report(ledger.account, name, None, 1)
+        assert len(found.postings) <= 1
+        return found.balance, found.whole
+
+    def finished(fee: int) -> None:
+        match = world.live(game, [one, two], fee)
+        world.report(game, sync_result(match, [1, 2]))
+
+    match = world.live(game, [one, two], 500)
+    assert balance(f"player:{one.user_id}") == balance(f"player:{two.user_id}") == ({XTS: 500}, True)
+    assert balance(f"escrow:{match.match_id}") == ({XTS: 1_000}, True)
+    assert balance("clearing:grant") == ({XTS: -2_000}, True)
+    world.report(game, sync_result(match, [1, 2]))
+    assert balance(f"player:{one.user_id}") == ({XTS: 1_400}, True)
+    assert balance(f"escrow:{match.match_id}") == ({XTS: 0}, True)
+    assert balance("house:fees") == ({XTS: 50}, True)
+    world.await_horizon()
+    world.run(ledger_store.roll_up, "house:fees")
+    finished(100)
+    assert balance("house:fees") == ({XTS: 60}, True), "the roll-up, and what came since"
+    assert balance("house:nobody") == balance(f"player:{world.new_uuid()}") == ({}, True)
+
+    monkeypatch.setattr(ledger, "MOST_SUMMED", 1)
+    assert balance("house:fees") == ({XTS: 60}, True)
+    finished(100)
+    assert balance("house:fees") == ({XTS: 50}, False), "that of the roll-up, where more came since than are read"
+    assert balance("clearing:grant") == ({}, False)
+    assert balance(f"player:{one.user_id}")[1]
 
 
 def test_one_verification_of_the_books_at_a_time(world: World) -> None:

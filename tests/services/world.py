@@ -32,7 +32,6 @@ from oklp.services.vault import open_vault
 from oklp.services.webhooks import Recorded, Reply, Sending
 from oklp.settings import Settings
 from oklp.signing import generate_key
-from oklp.storage import ledger as ledger_store
 from oklp.storage.engine import Database, horizon
 from oklp.storage.events import Key
 from oklp.storage.tx import Row
@@ -244,7 +243,7 @@ class World:
 
     def house(self, account: str) -> int:
         """Balance of an account without a balance row: `house:fees`, `studio:…`, `held:…`, `clearing:…`."""
-        return self.run(ledger_store.sum_of, account).get(XTS, 0)
+        return self.run(ledger.account, account, None, 1).balance.get(XTS, 0)
 
     # --- matches ---
 

@@ -209,6 +209,14 @@ def test_an_account_of_the_ledger_leads_to_whom_or_what_it_is_of(served: Server)
         assert re.findall(r'<a href="([^"]+)">', main) == [href], account
         assert site.get(href).status_code == 200, href
     assert "To the" not in site.get("/operator/ledger").text
+
+    def balance(account: str) -> list[str]:
+        text = site.get("/operator/ledger", params={"account": account}).text
+        return re.findall(r"<dt>Balance</dt><dd>([^<]+)<", text)
+
+    assert balance(f"player:{one.user_id}") == ["95.00\xa0XTS"]
+    assert balance(f"escrow:{match_id}") == ["10.00\xa0XTS"]
+    assert balance("house:nobody") == balance(f"held:{one.user_id}") == []
     listed = site.get(f"/operator/games?studio={studio.removeprefix('studio%3A')}").text
     assert re.findall(r'href="/operator/games/([^"]+)"', listed) == [game_id]
     assert foreign in site.get("/operator/search", params={"q": foreign}).headers["location"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from oklp import contract
 from oklp.domain import ledger as books
@@ -25,6 +26,7 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 MAX_BALANCE = 10**12
+MOST_SUMMED = 20_000  # postings since a roll-up, which the worker makes each minute
 
 
 def post(tx: Tx, sets: Iterable[PostingSet], now: int) -> dict[str, int]:
@@ -82,6 +84,30 @@ def account_page(
     rows = store.entries_of(tx, account, cursor, limit + 1)
     shown = rows[:limit]
     return [views.posting(row) for row in shown], (shown[-1].tx_number, shown[-1].seq) if len(rows) > limit else None
+
+
+class Account(NamedTuple):
+    """A page of an account's postings, newest first, and the cursor (tx_number, seq) of what follows.
+
+    `balance` is in minor units by currency. It is without the newest postings unless it is `whole`.
+    """
+
+    postings: list[contract.LedgerPosting]
+    more: tuple[int, int] | None
+    balance: dict[str, int]
+    whole: bool
+
+
+def account(tx: Tx, name: str, cursor: tuple[int, int] | None, limit: int) -> Account:
+    """A page of an account with its balance, of one snapshot.
+
+    A player's balance is a row. That of any other account is a sum, of which at the most MOST_SUMMED postings are read.
+    """
+    postings, more = account_page(tx, name, cursor, limit)
+    kind, _, owner = name.partition(":")
+    if kind == "player":
+        return Account(postings, more, {row.currency: int(row.balance) for row in store.balances_of(tx, owner)}, True)
+    return Account(postings, more, *store.sum_of(tx, name, MOST_SUMMED))
 
 
 def payment_postings(tx: Tx, payment_id: str) -> list[contract.LedgerPosting]:

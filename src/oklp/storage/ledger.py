@@ -184,22 +184,32 @@ def payments_of(tx: Tx, user_id: str, before: tuple[int, str] | None, limit: int
 # --- accounts without a balance row -----------------------------------------------------------------------------------
 
 
-def sum_of(tx: Tx, account: str) -> dict[str, int]:
-    """Balance of an account by currency: its roll-up and the postings since."""
+def sum_of(tx: Tx, account: str, most: int) -> tuple[dict[str, int], bool]:
+    """Balance of an account by currency: its roll-up and the postings since, and whether these are in it.
+
+    Of the postings since, `most` are read, in the order of the index on accounts: an account that was never rolled up,
+    or not for long, may have millions of them. Where there are more, the balance is that of the roll-up, and False.
+    """
     p, r = schema.postings, schema.rollups
     totals: dict[str, int] = {}
     below = 0
     for row in tx.rows(sa.select(r).where(r.c.account == account)):
-        totals[row.currency] = row.balance
+        totals[row.currency] = int(row.balance)
         below = row.below_tx_number
-    rows = tx.rows(
-        sa.select(p.c.currency, sa.func.sum(p.c.amount))
+    since = (
+        sa.select(p.c.currency, p.c.amount)
         .where(p.c.account == account, p.c.tx_number >= below)
-        .group_by(p.c.currency)
+        .order_by(p.c.tx_number, p.c.seq)
+        .limit(most + 1)
+        .subquery()
     )
-    for currency, amount in rows:
+    sums = sa.select(since.c.currency, sa.func.sum(since.c.amount), sa.func.count()).group_by(since.c.currency)
+    rows = tx.rows(sums)
+    if sum(row[2] for row in rows) > most:
+        return totals, False
+    for currency, amount, _ in rows:
         totals[currency] = totals.get(currency, 0) + int(amount)
-    return totals
+    return totals, True
 
 
 def roll_up(tx: Tx, account: str) -> None:

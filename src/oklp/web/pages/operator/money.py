@@ -26,16 +26,17 @@ def _account(visit: Visit) -> str:
 
 
 async def postings(visit: Visit) -> Response:
-    """Of an account, by the page; or with `?payment=` both of a deposit or a withdrawal."""
+    """Of an account, by the page and with its balance; or with `?payment=` both of a deposit or a withdrawal."""
     payment = (visit.argument("payment") or "").strip().lower()[:64]
     if payment:
         found = await visit.here.db.read(ledger.payment_postings, payment)
         return await show(visit, "operator/ledger.html", postings=found, account="", payment=payment, more=None)
-    account = _account(visit)
+    name = _account(visit)
     before = from_cursor(visit.argument("cursor"), int, int)
-    found, more = await visit.here.db.read(ledger.account_page, account, before, A_PAGE)
-    shown = {"account": account, "payment": "", "more": to_cursor(*more) if more else None}
-    return await show(visit, "operator/ledger.html", postings=found, **shown)
+    account = await visit.here.db.report(ledger.account, name, before, A_PAGE)
+    shown = {"account": name, "payment": "", "more": to_cursor(*account.more) if account.more else None}
+    balance = {"balance": account.balance, "whole": account.whole}
+    return await show(visit, "operator/ledger.html", postings=account.postings, **balance, **shown)
 
 
 async def export(visit: Visit) -> Response:
