@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import sqlalchemy as sa
 
 from oklp.storage.schema import games, postings
@@ -144,3 +145,38 @@ def test_who_has_waited_for_a_decision_for_the_longest_comes_first(served: Serve
         for game_id in (early, late, refused):
             set_vetting(game_id, "approved", 1)
         engine.dispose()
+
+
+def test_a_game_that_was_sent_back_is_told_from_one_that_was_never_handed_in(served: Server) -> None:
+    site = owner(served)
+    refused, never = (register(served, site) for _ in range(2))
+    engine = sa.create_engine(served.database_url)
+    with engine.begin() as connection:  # the sandbox has approved both
+        fresh = {"vetting": "draft", "vetting_reason": None, "vetting_by": None, "vetting_at": None}
+        connection.execute(games.update().where(games.c.id.in_([refused, never])).values(**fresh))
+    engine.dispose()
+    studio, operator = api(served, site), console(served, served.operator)
+
+    def standing(reader: httpx.Client, path: str, *, of: str = "") -> list[str]:
+        text = reader.get(path).text.partition("<main")[2]
+        return re.findall(r'<span class="badge[^>]*>([^<]+)</span>', text.partition(f'{of}"')[2])[:1]
+
+    def everywhere(game_id: str) -> list[str]:
+        own, about = f"/studio/games/{game_id}", f"/operator/games/{game_id}"
+        home = f"/operator/games?studio={studio.get('/me').json()['studio_id']}"
+        lists = standing(site, "/studio", of=own) + standing(operator, home, of=about)
+        return lists + standing(site, own) + standing(operator, about)
+
+    assert everywhere(refused) == everywhere(never) == ["Draft"] * 4
+    assert studio.post(f"/games/{refused}/review").status_code == 200
+    assert everywhere(refused) == ["In review"] * 4
+    decision = {"decision": "refuse", "reason": "The rules page is missing."}
+    assert served.operator.post(f"/games/{refused}/vetting", json=decision).json()["vetting"] == "draft"
+    assert everywhere(refused) == ["Sent back"] * 4
+    assert everywhere(never) == ["Draft"] * 4
+    who = served.operator.get("/me").json()["username"]
+    for text in (site.get(f"/studio/games/{refused}").text, operator.get(f"/operator/games/{refused}").text):
+        assert decision["reason"] in text
+        assert who in text.partition("<main")[2]
+    assert studio.post(f"/games/{refused}/review").status_code == 200
+    assert everywhere(refused) == ["In review"] * 4
