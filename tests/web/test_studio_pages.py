@@ -385,6 +385,9 @@ def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     }
     config = GameConfig(api(served, site).post("/games", json=body).json()["developer_config"])
     base = f"/studio/games/{config.client_id}"
+    tiles = re.compile(r"<dt>([^<]+)</dt><dd>([^<]+)<")
+    empty = tiles.findall(site.get(f"{base}/figures").text)
+    assert [value for _, value in empty] == ["0"] * 4 + ["0.00\u00a0XTS"] * 4
     one, two = PlayerClient(served.url), PlayerClient(served.url)
     match_id = paid_match(one, two, config.client_id, 500)
     one.must(200, "POST", f"/matches/{match_id}/launch", {"platform": "browser"})
@@ -415,6 +418,7 @@ def test_matches_and_figures_are_those_of_the_api(served: Server) -> None:
     figures = site.get(f"{base}/figures", params={"days": "7"}).text
     assert "10.00\u00a0XTS" in figures  # fees that were paid in
     assert "0.50\u00a0XTS" in figures  # the studio's half of ten per cent
+    assert [name for name, _ in tiles.findall(figures)] == [name for name, _ in empty], "the page keeps its shape"
     table = site.get(f"{base}/figures.csv", params={"days": "7"})
     assert table.headers["Content-Type"].startswith("text/csv")
     assert table.text.splitlines()[1].endswith(",2,2,XTS,1000,900,50,50")

@@ -118,15 +118,16 @@ async def figures(visit: Visit) -> Response:
     made = [Point(labels[day], by_day[day].matches if day in by_day else 0) for day in all_days]
     shares = {each.day: money.studio_share for each in found.days for money in each.money if money.currency == currency}
     earned = [Point(labels[day], shares.get(day, 0)) for day in all_days]
+    nothing = contract.CurrencyFigures(currency=currency, entry_fees=0, prizes=0, fees=0, studio_share=0)
     return await show_game(
         visit,
         "figures.html",
         figures=found,
+        money=found.money or [nothing],
         made=made,
         earned=earned,
         days=days,
         periods=PERIODS,
-        currency=currency,
         as_money=lambda amount: visit.money(amount, currency),
     )
 
