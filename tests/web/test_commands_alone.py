@@ -47,7 +47,7 @@ def test_commands_follow_the_server_and_not_their_own_defaults(database_url: str
         assert kept_ms >= 3_600_000
         # Unless the shell says otherwise itself.
         own = {**shell(server), "OKLP_REALM": "other", "OKLP_PUBLIC_URL": "http://own.example"}
-        run_cli(own, *REGISTER, str(out))
+        run_cli(own, *REGISTER, str(out), "--force")
         auth = json.loads(out.read_text())["authentication"]
         assert auth["public_key_url"] == "http://own.example/auth/realms/other"
 
@@ -98,9 +98,25 @@ def test_what_was_in_the_file_stays_when_the_command_is_refused(sqlite_url: str,
     run_cli(env, "migrate", "--sandbox")
     out = tmp_path / "config.json"
     out.write_text("kept")
-    assert "webhook_url" in refusal(env, "game", "register", "--name", "x", "--out", str(out))
+    assert "webhook_url" in refusal(env, "game", "register", "--name", "x", "--force", "--out", str(out))
     assert out.read_text() == "kept"
     assert [path.name for path in tmp_path.iterdir() if "config" in path.name] == ["config.json"]
+
+
+def test_the_secrets_of_a_game_are_not_written_over_unless_that_is_asked_for(sqlite_url: str, tmp_path: Path) -> None:
+    env = shell(Server(sqlite_url, tmp_path))
+    out, link = tmp_path / "config.json", tmp_path / "link.json"
+    out.touch()
+    link.symlink_to(out)
+    run_cli(env, *REGISTER, str(out), "--sandbox")
+    first = out.read_text()
+    for path in (out, link):
+        said = refusal(env, *REGISTER, str(path))
+        assert str(path) in said
+        assert "--force" in said
+    assert (out.read_text(), rows(sqlite_url, "SELECT count(*) FROM games")) == (first, [(1,)])
+    run_cli(env, *REGISTER, str(link), "--force")
+    assert json.loads(out.read_text())["authentication"]["client_secret"] not in first
 
 
 def test_secrets_go_to_a_file_that_others_cannot_read(sqlite_url: str, tmp_path: Path) -> None:
@@ -110,7 +126,7 @@ def test_secrets_go_to_a_file_that_others_cannot_read(sqlite_url: str, tmp_path:
     out.write_text("x" * 10_000)
     out.chmod(0o644)
     link.symlink_to(out)
-    run_cli(env, *REGISTER, str(link))
+    run_cli(env, *REGISTER, str(link), "--force")
     assert out.stat().st_mode & 0o777 == 0o600
     assert link.is_symlink()
     assert json.loads(out.read_text())["authentication"]["client_secret"]

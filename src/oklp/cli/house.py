@@ -180,6 +180,12 @@ def vault_of(settings: Settings, db: Database) -> Vault:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def check_new(path: Path) -> None:
+    """Raises Conflict for a file with something in it. An empty one, such as mktemp makes, can be written."""
+    if path.is_file() and path.stat().st_size:
+        raise Conflict(f"{path} is there already, with what may be known nowhere else. --force replaces it.")
+
+
 @contextlib.contextmanager
 def private_file(path: Path) -> Iterator[Callable[[str], None]]:
     """A function that writes a file for its owner's eyes alone. The file is in place when the block ends well.

@@ -12,10 +12,12 @@ from oklp.cli.house import (
     DatabaseUrl,
     PasswordStdin,
     Sandbox,
+    check_new,
     fail,
     opened,
     password_of,
     private_file,
+    refusals,
     say,
     vault_of,
 )
@@ -36,14 +38,22 @@ def game_register(
     fee_bps: Annotated[int, typer.Option(help="Platform fee in basis points of the pot.")] = 1_000,
     start_retries: Annotated[int, typer.Option(help="Further attempts inside the start window.")] = 0,
     results_due_seconds: Annotated[int, typer.Option(help="From the start until results are due.")] = 3_600,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one already.")] = False,
     database_url: DatabaseUrl = "",
     sandbox: Sandbox = False,
 ) -> None:
-    """Register a game. In the sandbox it is approved at once."""
+    """Register a game. In the sandbox it is approved at once.
+
+    Its secrets are in the file and are shown this once. A file that is there already may hold those of another game:
+    unless it is empty, it is replaced by --force alone, and nothing is registered without.
+    """
     from oklp import contract
     from oklp.opening import wall_clock
     from oklp.services import games
 
+    if not force:
+        with refusals():
+            check_new(out_file)
     with opened(database_url, sandbox=sandbox) as (settings, db), private_file(out_file) as write:
         request = contract.NewGame(
             name=name,
