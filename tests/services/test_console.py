@@ -100,15 +100,40 @@ def test_search_finds_payments_people_by_their_address_and_studios_by_name(world
         assert found(text) == [("operator", olga, "olga")], text
 
 
-def test_studios_from_before_their_names_had_keys_are_found_by_them(world: World) -> None:
-    studio = world.new_uuid()
+def test_studios_and_games_from_before_their_names_had_keys_are_found_by_them(world: World) -> None:
+    studio, game = world.new_uuid(), world.game(discovery="pull")
     world.run(game_store.insert_studio, id=studio, name="Älteste Straße", created_at=world.now)
+    world.run(game_store.update_game, game, name="Älteste Übung")
     config = migrations.alembic_config()
     with connectable(world.settings.database_url).connect() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0017")
         command.upgrade(config, "head")
     assert world.run(console.find, "ÄLTESTE STRASSE").found == [("studio", studio, "Älteste Straße")]
+    assert world.run(console.find, "STE ÜBU").found == [("game", game, "Älteste Übung")]
+
+
+def test_a_part_of_a_name_finds_a_game_behind_a_thousand_others(world: World) -> None:
+    def fill(tx: Tx) -> None:
+        game_store.insert_studio(tx, id="s", name="Studio", created_at=1)
+        kept = {"studio_id": "s", "launch_urls": "{}", "settings": "{}", "vetting": "approved", "created_at": 1}
+        names = {f"g{number:04}": f"Tile {number}" for number in range(1_001)} | {"z": "Die größte 100%_Jagd\\"}
+        many = [{**kept, "id": each, "name": name, "name_key": name.casefold()} for each, name in names.items()]
+        tx.execute(schema.games.insert(), many)
+
+    world.run(fill)
+
+    def found(text: str) -> list[str]:
+        return [each.id for each in world.run(console.find, text).found]
+
+    for text in ("jagd", "JAGD", "GRÖSSTE 1", "größte", "100%_j", "0%", "%", "_", "\\", "die größte 100%_jagd\\"):
+        assert found(text) == ["z"], text
+    assert found("100_%") == found("e%1") == found("d\\\\") == []
+    tiles = world.run(console.find, "TILE")
+    assert (len(tiles.found), tiles.more) == (console.FOUND, True)
+    assert found("tile 1000") == found("G1000") == ["g1000"]
+    world.run(game_store.update_game, "z", name="Another")
+    assert (found("jagd"), found("NOTHER")) == ([], ["z"])
 
 
 def test_a_game_is_not_hidden_by_players_who_are_named_after_it(world: World) -> None:
@@ -152,16 +177,20 @@ def test_what_somebody_looks_for_is_looked_up_by_an_index(world: World) -> None:
         tx.execute(schema.studios.insert(), [{**made, "id": f"s{n}", "name_key": f"studio {n}"} for n in range(5_000)])
         game = {"studio_id": "s1", "launch_urls": "{}", "settings": "{}", "created_at": 1, "vetting_at": 1}
         kinds = ["approved"] * 1_000 + ["in-review"]
-        games = [{**game, "id": f"g{n}", "name": f"Game {n}", "vetting": kind} for n, kind in enumerate(kinds)]
+        games = [
+            {**game, "id": f"g{n}", "name": f"Game {n}", "name_key": f"game {n}", "vetting": kind}
+            for n, kind in enumerate(kinds)
+        ]
         tx.execute(schema.games.insert(), games)
 
     world.run(fill)
     with plans(world) as found:
         world.run(game_store.studios_named, "STUDIO 7", 20)
+        world.run(game_store.games_named, "GAME 7", 20)
         world.run(game_store.in_review, None, 26)
         world.run(game_store.in_review, (1, "g"), 26)
-    assert len(found) == 3
-    for index, plan in zip(("ix_studios_name", "ix_games_in_review", "ix_games_in_review"), found, strict=True):
+    indexes = ("ix_studios_name", "ix_games_name", "ix_games_in_review", "ix_games_in_review")
+    for index, plan in zip(indexes, found, strict=True):
         assert index in plan, plan
 
 

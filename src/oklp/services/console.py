@@ -134,9 +134,8 @@ def find(tx: Tx, text: str) -> Search:
         partial += _people(tx, {"player": player_store.page(tx, key, "", FOUND + 1)})
     if key:
         exact += _games([game_store.game(tx, wanted), game_store.game(tx, key)])
-        games = game_store.by_vetting(tx, None, "", 1_000)
-        exact += _games([row for row in games if row.name.lower() == key])
-        partial += _games([row for row in games if key in row.id or key in row.name.lower()])
+        exact += _games(game_store.games_named(tx, wanted, FOUND + 1))
+        partial += _games(game_store.games_with(tx, wanted, FOUND + 1))
     everything = dict.fromkeys([*exact, *partial])
     kept = set(list(dict.fromkeys([*_in_turn(exact), *_in_turn(partial)]))[:FOUND])
     return Search([each for each in everything if each in kept], len(everything) > FOUND)

@@ -34,11 +34,13 @@ def members_of(tx: Tx, studio_id: str) -> Sequence[Row]:
     return tx.rows(sa.select(m).where(m.c.studio_id == studio_id).order_by(m.c.created_at, m.c.id))
 
 
-def insert_game(tx: Tx, **values: Any) -> None:
-    tx.execute(schema.games.insert(), values)
+def insert_game(tx: Tx, *, name: str, **values: Any) -> None:
+    tx.execute(schema.games.insert(), {"name": name, "name_key": name.casefold(), **values})
 
 
 def update_game(tx: Tx, game_id: str, **values: Any) -> None:
+    if "name" in values:
+        values["name_key"] = values["name"].casefold()
     tx.execute(schema.games.update().where(schema.games.c.id == game_id).values(**values))
 
 
@@ -97,6 +99,22 @@ def by_vetting(tx: Tx, vetting: str | None, after: str, limit: int, studio_id: s
     if studio_id is not None:
         statement = statement.where(g.c.studio_id == studio_id)
     return tx.rows(statement.order_by(g.c.id).limit(limit))
+
+
+def games_named(tx: Tx, name: str, limit: int) -> Sequence[Row]:
+    """Those with exactly this name, of which the case does not count."""
+    g = schema.games
+    return tx.rows(sa.select(g).where(g.c.name_key == name.casefold()).order_by(g.c.id).limit(limit))
+
+
+def games_with(tx: Tx, part: str, limit: int) -> Sequence[Row]:
+    """Those with this in their name or id, whatever its case, in the order of their ids.
+
+    No index helps with the middle of a name. The names of all games are read at the worst, and `limit` rows come.
+    """
+    g, key = schema.games, part.casefold()
+    there = g.c.name_key.contains(key, autoescape=True) | g.c.id.contains(key, autoescape=True)
+    return tx.rows(sa.select(g).where(there).order_by(g.c.id).limit(limit))
 
 
 def in_review(tx: Tx, after: tuple[int, str] | None, limit: int) -> Sequence[Row]:

@@ -109,8 +109,10 @@ games = sa.Table(
     sa.Column("listener_by", Text),
     sa.Column("listener_until", Int),
     sa.Column("conformance", Text),  # JSON of contract.ConformanceSummary: the newest report
+    sa.Column("name_key", Text, nullable=False, server_default=""),  # as that of a studio
     one_of("vetting", "draft", "in-review", "approved", "suspended"),
 )
+sa.Index("ix_games_name", games.c.name_key)
 sa.Index(
     "ix_games_in_review",
     games.c.vetting_at,
