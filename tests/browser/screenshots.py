@@ -179,7 +179,11 @@ def scenes_of_decisions(server: Server, game: GameConfig) -> list[Scene]:
     assert back_end.finish(back_end.report(held, cal.user_id)).status_code == 200
     reason = {"reason": "The studio asked for it."}
     assert server.operator.post(f"/matches/{stopped}/abort", json=reason).status_code == 200
+    shut = server.register(discovery="pull").client_id
+    suspension = {"decision": "suspend", **reason}
+    assert server.operator.post(f"/games/{shut}/vetting", json=suspension).status_code == 200
     return [
+        Scene("game-not-offered", f"/games/{shut}", dee),
         Scene("room-held", f"/matches/{held}", cal),
         Scene("wallet-held", "/wallet", cal),
         Scene("room-called-off", f"/matches/{stopped}", dee),

@@ -385,13 +385,18 @@ def test_a_game_goes_from_draft_to_review_to_approved(production: World) -> None
         submit()
     assert vet(world, game, "refuse") == "draft"
     assert (submit(), playable()) == ("in-review", [])
-    with refused(NotFound):
-        world.run(games.playable_one, world.settings, game)
+    for look in (games.playable_one, games.known_one):
+        with refused(NotFound):
+            world.run(look, world.settings, game)
     assert vet(world, game, "approve") == "approved"
     assert playable() == [game]
     assert world.run(games.playable_one, world.settings, game).game_id == game
     assert vet(world, game, "suspend") == "suspended"
     assert playable() == []
+    with refused(NotFound):
+        world.run(games.playable_one, world.settings, game)
+    known = world.run(games.known_one, world.settings, game)
+    assert (known.game.game_id, known.offered) == (game, False)
     shown = world.run(games.get, game)
     assert (shown.vetting_by, shown.vetting_reason) == ("operator:1", "because")
     assert vet(world, game, "approve") == "approved"

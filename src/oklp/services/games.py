@@ -354,11 +354,26 @@ def playable(tx: Tx, settings: Settings, after: str, limit: int) -> contract.Gam
     )
 
 
-def playable_one(tx: Tx, settings: Settings, game_id: str) -> contract.Game:
+class Known(NamedTuple):
+    """A game that players know, and whether it can be played now."""
+
+    game: contract.Game
+    offered: bool
+
+
+def known_one(tx: Tx, settings: Settings, game_id: str) -> Known:
+    """A game that is approved, or was and is suspended. Raises NotFound for one that never was."""
     row = _row(store.game(tx, game_id))
-    if row.vetting != "approved":
+    if row.vetting not in ("approved", "suspended"):  # none is suspended that was not approved (vet)
         raise NotFound("There is no such game.")
-    return views.game(row, settings.currency)
+    return Known(views.game(row, settings.currency), row.vetting == "approved")
+
+
+def playable_one(tx: Tx, settings: Settings, game_id: str) -> contract.Game:
+    known = known_one(tx, settings, game_id)
+    if not known.offered:
+        raise NotFound("There is no such game.")
+    return known.game
 
 
 class Face(NamedTuple):

@@ -31,9 +31,11 @@ async def all_games(visit: Visit) -> Response:
 
 
 async def one_game(visit: Visit) -> Response:
-    """What it is, what it costs, and who waits for an opponent."""
+    """What it is, what it costs, and who waits for an opponent; of a suspended one, that it is not offered."""
     db, game_id = visit.here.db, visit.request.path_params["game_id"]
-    game = await db.read(games.playable_one, visit.here.settings, game_id)
+    game, offered = await db.read(games.known_one, visit.here.settings, game_id)
+    if not offered:
+        return await _not_offered(visit, game)
     waiting: list[contract.Match] = []
     best: list[contract.BestPlayer] = []
     if visit.person is not None:
@@ -42,6 +44,15 @@ async def one_game(visit: Visit) -> Response:
         )
         best = (await db.read(records.best, game_id)).players
     return await show(visit, "game.html", game=game, waiting=waiting, best=best)
+
+
+async def _not_offered(visit: Visit, game: contract.Game) -> Response:
+    """Rooms, histories and shared results lead here, and what they lead to there is: a 404 or 410 would call it gone,
+    though it may be back tomorrow. But no search engine should send people to what they cannot play.
+    """
+    answer = await show(visit, "game_not_offered.html", game=game)
+    answer.headers["X-Robots-Tag"] = "noindex"
+    return answer
 
 
 async def new_match_page(visit: Visit) -> Response:
