@@ -191,7 +191,8 @@ class Model:
         if not game.open:
             refusals.add(GameSuspended)
         offered = game.fees[0] <= fee <= game.fees[1] and teams <= game.most_teams and size <= game.largest_team
-        if not offered or len(shares or ()) > teams or not all(player.active for player in invited):
+        invitable = all(player.active and player is not who for player in invited)
+        if not offered or len(shares or ()) > teams or not invitable:
             refusals.add(InvalidRequest)
         return refusals
 

@@ -135,7 +135,9 @@ class Playing(Life):
         shares: list[int] | None,
         invited: list[int],
     ) -> None:
-        self._create(who, self.model.games[which_game], fee, teams, size, public, shares, invited)
+        # Whoever names himself is refused; that is seen often enough when it is him alone.
+        others = [each for each in invited if each != who or len(invited) == 1]
+        self._create(who, self.model.games[which_game], fee, teams, size, public, shares, others)
 
     @precondition(lambda self: self.model.matches)
     @rule(who=people, back=newest, aim=aims, invited=st.lists(people, min_size=1, max_size=2))

@@ -155,9 +155,18 @@ def test_names_are_matched_without_regard_to_case(world: World) -> None:
     assert states(world.read(bob, match.match_id))["Bob-The-Builder"] == "invited"
 
 
+def test_whoever_makes_a_match_cannot_invite_himself(world: World) -> None:
+    ann, bob = world.players(2)
+    shouted = Caller("", ann.username.upper())
+    for invited, fields in (([ann], ["invite.0"]), ([bob, shouted, Caller("", "nobody")], ["invite.1", "invite.2"])):
+        with refused(InvalidRequest, *fields):
+            world.create(ann, world.game(), invite=invited)
+    assert world.count("matches") == 0
+
+
 def test_inviting_someone_who_is_in_or_invited_changes_nothing(world: World) -> None:
     ann, bob, cem = world.players(3)
-    match = world.create(ann, world.game(), teams=3, invite=[bob, bob, ann])
+    match = world.create(ann, world.game(), teams=3, invite=[bob, bob])
     world.join(cem, match.match_id)
     after = world.invite(ann, match.match_id, ann, bob, cem, cem)
     assert states(after) == {ann.username: "joined", bob.username: "invited", cem.username: "joined"}

@@ -8,6 +8,7 @@ import re
 from tests.harness import PlayerClient, Server, paid_match
 from tests.web.test_error_pages import main_of, next_of
 from tests.web.test_pages import browser, logged_in
+from tests.web.test_rooms import refused_for
 
 BACKENDS = ("sqlite",)
 
@@ -46,3 +47,20 @@ def test_a_suspended_game_has_a_page_that_says_so_and_offers_no_match(served: Se
     again = site.get(page)
     assert f'href="/matches/new?game={game_id}"' in again.text
     assert "X-Robots-Tag" not in again.headers
+
+
+def test_whoever_invites_himself_to_a_new_match_is_told_beside_the_field(served: Server) -> None:
+    game_id = served.register(discovery="pull").client_id
+    player, friend = PlayerClient(served.url), PlayerClient(served.url)
+    own = "You are in the match yourself: invite somebody else."
+    nobody = "There is no active player called nobody-here."
+    site = logged_in(served, player)
+    for typed, told in (
+        (player.username.upper(), own),
+        (f"{friend.username} nobody-here {player.username}", f"{nobody} {own}"),
+    ):
+        status, said = refused_for(site, "/matches/new", game=game_id, fee="5", invite=typed)
+        assert (status, f'id="e-invite">{told}<' in said) == (422, True), said
+    ask = {"game_id": game_id, "entry_fee": {"amount": 500, "currency": "XTS"}}
+    answer = player.call("POST", "/matches", {**ask, "invite": [friend.username, player.username]})
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, ["invite.1"])

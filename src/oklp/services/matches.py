@@ -79,7 +79,7 @@ def create(
     team_ids = [new_ids() for _ in range(request.teams)]
     lobby = Lobby(team_ids, request.team_size)
     lobby.join(new_ids(), caller.user_id, caller.username, team_ids[0])
-    invited = _invite(tx, None, lobby, request.invite, "invite", new_ids)
+    invited = _invite(tx, None, lobby, request.invite, "invite", new_ids, caller.user_id)
     shares = request.prize_shares_bps
     store.insert(
         tx,
@@ -158,9 +158,15 @@ def _may_play(settings: Settings, player: Row, entry_fee: int) -> None:
 
 
 def _invite(
-    tx: Tx, row: Row | None, lobby: Lobby, usernames: Sequence[str], field: str, new_ids: Callable[[], str]
+    tx: Tx,
+    row: Row | None,
+    lobby: Lobby,
+    usernames: Sequence[str],
+    field: str,
+    new_ids: Callable[[], str],
+    creator: str | None = None,
 ) -> list[str]:
-    """`row`: the match, unless it is being made."""
+    """`row`: the match, unless it is being made, by `creator`: whoever names himself then meant somebody else."""
     found = players.by_names(tx, [name.lower() for name in usernames]) if usernames else {}
     unpaid = _unpaid(tx, row, lobby, [player.id for player in found.values()]) if row is not None else frozenset()
     faults = []
@@ -169,6 +175,9 @@ def _invite(
         player = found.get(name.lower())
         if player is None or player.status != "active":
             faults.append(FieldError(f"{field}.{index}", f"there is no player {name!r}"))
+            continue
+        if player.id == creator:
+            faults.append(FieldError(f"{field}.{index}", f"{name!r} makes the match, and is in it already"))
             continue
         seat = lobby.invite(new_ids(), player.id, player.username, unpaid)
         if seat is not None:

@@ -142,16 +142,26 @@ def _too_many(visit: Visit, refusal: OklpError) -> str:
 def by_field(visit: Visit, refusal: OklpError) -> dict[str, str]:
     """Messages by the first part of the field's name: `invite.2` is `invite`, and says which of its names is meant."""
     found: dict[str, str] = {}
-    unknown: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = {}
     for each in refusal.errors:
         name, _, place = each.field.partition(".")
         if name in NAMES and place.isdecimal():
-            unknown.setdefault(name, []).append(_typed(visit, name, int(place)))
+            wrong.setdefault(name, []).append(_typed(visit, name, int(place)))
         found[name] = message(visit, each.field, each.message)
-    for name, players in unknown.items():
+    for name, players in wrong.items():
         if all(players):
-            found[name] = visit._("There is no active player called %(names)s.", names=", ".join(players))
+            found[name] = _not_invited(visit, players)
     return found
+
+
+def _not_invited(visit: Visit, players: list[str]) -> str:
+    """Of names that were refused, one's own is wrong because it is one's own, and there is nobody of the others."""
+    own = visit.me.username.lower()
+    unknown = [name for name in players if name.lower() != own]
+    told = [visit._("There is no active player called %(names)s.", names=", ".join(unknown))] if unknown else []
+    if len(unknown) < len(players):
+        told.append(visit._("You are in the match yourself: invite somebody else."))
+    return " ".join(told)
 
 
 def _typed(visit: Visit, name: str, place: int) -> str:
