@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 from tests.harness import PlayerClient, Server, paid_match
@@ -64,3 +65,29 @@ def test_whoever_invites_himself_to_a_new_match_is_told_beside_the_field(served:
     ask = {"game_id": game_id, "entry_fee": {"amount": 500, "currency": "XTS"}}
     answer = player.call("POST", "/matches", {**ask, "invite": [friend.username, player.username]})
     assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, ["invite.1"])
+
+
+def offered(page: str) -> dict[str, tuple[int, ...]]:
+    """The value, the least and the most of the fields that say how many play."""
+    found = re.findall(r'name="(teams|team_size)" type="number" value="(\d+)"[^>]* min="(\d+)" max="(\d+)"', page)
+    return {name: tuple(map(int, numbers)) for name, *numbers in found}
+
+
+def test_a_new_match_offers_as_many_teams_and_players_as_the_game_takes(served: Server) -> None:
+    duel = served.register(discovery="pull", teams_max=2, team_size_max=1).client_id
+    relay = served.register(discovery="pull", teams_min=3, teams_max=5, team_size_min=2, team_size_max=4).client_id
+    site = logged_in(served, PlayerClient(served.url))
+    of_duel, of_relay = (site.get("/matches/new", params={"game": game_id}).text for game_id in (duel, relay))
+    assert offered(of_duel) == {"teams": (2, 2, 2), "team_size": (1, 1, 1)}
+    assert offered(of_relay) == {"teams": (3, 3, 5), "team_size": (2, 2, 4)}
+    # Another game is chosen on the page itself: the script has what each takes.
+    shapes = re.search(r"data-shapes='([^']+)'", of_duel)
+    assert shapes is not None
+    known = json.loads(html.unescape(shapes[1]))
+    assert known[relay] == {"teams": [3, 5], "team_size": [2, 4]}
+    open_to_any = offered(site.get("/matches/new").text)
+    assert open_to_any["teams"][2] >= 5, "no game is chosen yet"
+    # What does not fit is in sight: a field that is folded away cannot be put right.
+    folded = '<details class="extra">'
+    assert folded in of_relay
+    assert folded not in site.get("/matches/new", params={"game": relay, "teams": "2"}).text

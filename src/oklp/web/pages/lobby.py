@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from starlette.responses import Response
@@ -79,7 +80,20 @@ async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Respons
     if game is not None and "fee" not in form.values:
         usual = min(max(500, game.entry_fee.minimum), game.entry_fee.maximum)
         form.values["fee"] = words.plain_money(usual, game.entry_fee.currency, visit.language)
-    return await show(visit, "new_match.html", status, form=form, games=listed, game=game)
+    shape = _shape([game] if game is not None else listed)
+    shapes = {each.game_id: _shape([each]) for each in listed}
+    shown = {"form": form, "games": listed, "game": game, "shape": shape, "shapes": shapes}
+    return await show(visit, "new_match.html", status, **shown)
+
+
+def _shape(of: Sequence[contract.Game]) -> dict[str, tuple[int, int]]:
+    """The fewest and the most teams, and players in one, that these games take; by the name of the field."""
+    ranges = {"teams": [game.teams for game in of], "team_size": [game.team_size for game in of]}
+    return {
+        name: (min(each.minimum for each in found), max(each.maximum for each in found))
+        for name, found in ranges.items()
+        if found
+    }
 
 
 async def create_match(visit: Visit) -> Response:

@@ -112,6 +112,23 @@ const showConnection = () => (offlineBar.hidden = navigator.onLine);
 for (const change of ["online", "offline"]) addEventListener(change, showConnection);
 showConnection();
 
+// How many may play follows the game that is chosen, and so the browser can look at the form before it is sent.
+for (const part of document.querySelectorAll("[data-shapes]")) {
+  const shapes = JSON.parse(part.dataset.shapes);
+  const form = part.closest("form");
+  const { game } = form.elements;
+  const fit = (changed) => {
+    for (const [name, [least, most]] of Object.entries(shapes[game.value] ?? {})) {
+      const field = form.elements[name];
+      [field.min, field.max] = [least, most];
+      if (changed) field.value = Math.min(Math.max(field.value, least), most);
+    }
+  };
+  game.addEventListener("change", fit);
+  fit(); // a browser that loads the page again keeps what was chosen
+  for (const button of form.querySelectorAll("[formnovalidate]")) button.formNoValidate = false;
+}
+
 for (const form of document.querySelectorAll("form[data-check]")) check(form);
 enliven();
 setInterval(tick, 1000);
