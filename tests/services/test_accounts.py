@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from oklp import contract
-from oklp.errors import InvalidRequest, NotFound, TooManyRequests
+from oklp.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
 from oklp.mailer import Mail, NotSent
 from oklp.postman import Postman
 from oklp.services import accounts, auth, choices, factors, housekeeping, mails, players
 from oklp.services.accounts import Draft
 from oklp.services.auth import LogIn, SessionQuestion
+from oklp.services.matches import Caller
 from oklp.services.vault import NEVER_MATCHES, Vault, hash_password, verify_password
 from oklp.settings import Settings
 from oklp.signing import hash_token
+from oklp.storage.engine import Tx
 from tests.services.world import HOUR, MINUTE, SECOND, T0, World, refused
 
 HERE = "192.0.2.1"
@@ -397,6 +399,41 @@ def test_players_are_written_to_in_the_language_of_their_sign_up_until_they_choo
     house.ask_reset("ada", language="de")
     house.deliver()
     assert "30 minutes" in house.box.last("ada@example.org").text
+
+
+def test_a_player_is_told_of_his_suspension_and_of_its_end_but_not_why(house: House) -> None:
+    world = house.world
+    people = [("ada", "en"), ("bea", "de")]
+    for name, language in people:
+        user_id = house.sign_up(name, f"{name}@example.org", language)
+        for act in (world.suspend, world.reinstate):
+            world.now += SECOND  # mails go in the order in which they were written
+            act(Caller(user_id, name))
+    nameless = world.player()  # made by the command line, without an address
+    world.suspend(nameless)
+    house.deliver()
+    told = {name: [mail for mail in house.box.taken if mail.recipient == f"{name}@example.org"] for name, _ in people}
+    assert [mail.subject for mail in told["ada"]][1:] == ["Your account is suspended", "Your account is open again"]
+    assert [mail.subject for mail in told["bea"]][1:] == ["Dein Konto ist gesperrt", "Dein Konto ist wieder offen"]
+    assert len(house.box.taken) == 6
+    for mails_of in told.values():
+        suspended, reinstated = mails_of[1:]
+        assert f"{house.settings.public_url}/wallet" in suspended.text
+        assert f"{house.settings.public_url}/games" in reinstated.text
+        assert "because" not in suspended.text + reinstated.text, "the reason is for operators"
+
+
+def test_a_suspension_that_is_undone_tells_nobody(house: House) -> None:
+    world, user_id = house.world, house.sign_up("ada", "ada@example.org")
+
+    def suspend_and_fail(tx: Tx) -> None:
+        request = contract.PlayerAction(action="suspend", reason="because")
+        players.act(tx, world.settings, world.vault, "operator:1", user_id, request, world.new_uuid(), world.now)
+        raise Conflict("as any error would")
+
+    with refused(Conflict):
+        house.run(suspend_and_fail)
+    assert [mail.kind for mail in house.mails()] == ["email-verification"]
 
 
 def test_members_are_written_to_in_the_language_of_the_request(house: House) -> None:

@@ -180,7 +180,8 @@ def test_paid_matches_are_for_verified_players_outside_of_the_sandbox(world: Wor
             attempt()
         assert caught.value.status == 403
     free = world.create(ann, game, 0)
-    world.run(players.act, world.settings, "operator:1", bob.user_id, verification(), world.now)
+    who = ("operator:1", bob.user_id)
+    world.run(players.act, world.settings, world.vault, *who, verification(), world.new_uuid(), world.now)
     world.join(bob, free.match_id)
     assert world.create(bob, game).status == "pending"
 

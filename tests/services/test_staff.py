@@ -85,7 +85,7 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
         (operators.vet, world.settings, who, game, vetting, world.now) for who in (support, finance)
     ]
     of_finance: list[tuple[Any, ...]] = [
-        (operators.act_on_player, world.settings, finance, one.user_id, player, world.now),
+        (operators.act_on_player, world.settings, world.vault, finance, one.user_id, player, "m", world.now),
         (operators.resend, finance, str(uuid.uuid4()), reason, world.now),
     ]
     for work, *arguments in (*of_support, *of_both, *of_finance):

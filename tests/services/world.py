@@ -221,7 +221,8 @@ class World:
 
     def _act(self, player: Caller, action: Any) -> None:
         request = contract.PlayerAction(action=action, reason="because")
-        self.run(players.act, self.settings, "operator:1", player.user_id, request, self.now)
+        who = ("operator:1", player.user_id)
+        self.run(players.act, self.settings, self.vault, *who, request, self.new_uuid(), self.now)
 
     # --- money ---
 

@@ -120,6 +120,31 @@ If it was not you, ask for a new password at once, and make new codes:
 {link}
 """,
         ),
+        "account-suspended": Text(
+            "Your account is suspended",
+            """\
+Hello {username},
+
+an operator has suspended your account. What is being played goes on, and its result counts. Matches that you had
+joined, and that had not begun, were called off, and every fee went back.
+
+Nothing new can be begun, and deposits and withdrawals wait for an operator. Your balance stays as it is; what you win
+is held until an operator has decided. You can log in as before:
+
+{link}
+""",
+        ),
+        "account-reinstated": Text(
+            "Your account is open again",
+            """\
+Hello {username},
+
+your account is not suspended any more: you can play, deposit and withdraw as before. Winnings that were held meanwhile
+wait until an operator has decided about them.
+
+{link}
+""",
+        ),
     },
     "de": {
         "email-verification": Text(
@@ -216,6 +241,31 @@ Hallo {username},
 jemand hat sich mit einem Wiederherstellungscode bei deinem Konto angemeldet. Übrig sind davon noch: {left}.
 
 Wenn du das nicht warst, fordere sofort ein neues Passwort an und erzeuge neue Codes:
+
+{link}
+""",
+        ),
+        "account-suspended": Text(
+            "Dein Konto ist gesperrt",
+            """\
+Hallo {username},
+
+der Betreiber hat dein Konto gesperrt. Was gespielt wird, geht weiter, und das Ergebnis zählt. Matches, denen du
+beigetreten warst und die noch nicht begonnen hatten, wurden abgesagt, und jeder Einsatz ging zurück.
+
+Neues kann nicht beginnen, und Ein- und Auszahlungen warten auf den Betreiber. Dein Guthaben bleibt, wie es ist; was du
+gewinnst, wird einbehalten, bis der Betreiber entschieden hat. Anmelden kannst du dich wie bisher:
+
+{link}
+""",
+        ),
+        "account-reinstated": Text(
+            "Dein Konto ist wieder offen",
+            """\
+Hallo {username},
+
+dein Konto ist nicht mehr gesperrt: du kannst spielen, einzahlen und auszahlen wie zuvor. Gewinne, die inzwischen
+einbehalten wurden, warten, bis der Betreiber darüber entschieden hat.
 
 {link}
 """,

@@ -17,6 +17,7 @@ from oklp.errors import NotFound, WrongState
 from oklp.services import books, games, ledger, matches, players, proposals, records, results, views, webhooks
 from oklp.services.proposals import Subject
 from oklp.services.staff import Operator
+from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import games as game_store
@@ -73,10 +74,17 @@ def vet(
 
 
 def act_on_player(
-    tx: Tx, settings: Settings, who: Operator, user_id: str, request: contract.PlayerAction, now: int
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    who: Operator,
+    user_id: str,
+    request: contract.PlayerAction,
+    mail_id: str,
+    now: int,
 ) -> contract.OperatorPlayer:
     who.need(f"player.{request.action}")
-    players.act(tx, settings, who.actor, user_id, request, now)
+    players.act(tx, settings, vault, who.actor, user_id, request, mail_id, now)
     return players.operator_player(tx, settings, user_id)
 
 

@@ -10,7 +10,8 @@ from babel import Locale
 
 from oklp import contract
 from oklp.errors import Conflict, FieldError, NameTaken, NotFound, invalid
-from oklp.services import ledger, matches, views
+from oklp.services import ledger, mails, matches, views
+from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.storage import events
 from oklp.storage import ledger as ledger_store
@@ -149,9 +150,19 @@ def game_user(tx: Tx, game_id: str, user_id: str) -> contract.GameUser:
 
 
 def act(
-    tx: Tx, settings: Settings, actor: str, user_id: str, request: contract.PlayerAction, now: int
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    actor: str,
+    user_id: str,
+    request: contract.PlayerAction,
+    mail_id: str,
+    now: int,
 ) -> contract.Profile:
-    """Suspend (his pending matches are aborted, live ones go on, winnings are held), reinstate or verify a player."""
+    """Suspend (his pending matches are aborted, live ones go on, winnings are held), reinstate or verify a player.
+
+    Of the first two he is told by mail, without the reason, which is for operators.
+    """
     row = store.lock_player(tx, user_id)
     if row is None:
         raise NotFound("There is no such player.")
@@ -159,6 +170,7 @@ def act(
         store.update_player(tx, user_id, verified=True)
     else:
         _set_status(tx, settings, row, request, now)
+        _tell(tx, settings, vault, row, request, mail_id, now)
     events.insert_audit(
         tx,
         at=now,
@@ -188,6 +200,15 @@ def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAc
     else:
         ledger.lock(tx, [row.id])
     ledger_store.hold_winnings_of(tx, row.id, suspend)
+
+
+def _tell(
+    tx: Tx, settings: Settings, vault: Vault, row: Row, request: contract.PlayerAction, mail_id: str, now: int
+) -> None:
+    kind, page = ("account-suspended", "wallet") if request.action == "suspend" else ("account-reinstated", "games")
+    link = mails.link(settings, "player", page)
+    values = {"language": row.language, "username": row.username, "link": link}
+    mails.post(tx, vault, mail_id, kind, row.email, values, now)
 
 
 def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.OperatorPlayer:

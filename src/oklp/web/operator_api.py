@@ -151,9 +151,11 @@ async def act_on_player(
         200,
         operators.act_on_player,
         here.settings,
+        here.vault,
         operator,
         user_id,
         body,
+        new_uuid(),
         here.clock(),
     )
 

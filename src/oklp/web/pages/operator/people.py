@@ -76,7 +76,7 @@ async def act(visit: Visit) -> Response:
     try:
         values = {"action": visit.fields.get("action"), "reason": visit.fields.get("reason", "")}
         body = forms.model(contract.PlayerAction, values)
-        args = (here.settings, operator(visit), user_id, body, here.clock())
+        args = (here.settings, here.vault, operator(visit), user_id, body, new_uuid(), here.clock())
         await forms.once(visit, contract.OperatorPlayer, operators.act_on_player, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)
