@@ -128,12 +128,12 @@ def _register(settings: Settings, db: Database, webhook_url: str) -> Game:
 
 
 def _players(tx: Tx, now: int) -> None:
-    columns = ("id", "username", "username_key", "email", "password_hash", "date_of_birth", "country")
+    columns = ("id", "username", "username_key", "email", "email_key", "password_hash", "date_of_birth", "country")
     rows = []
     for number in range(PLAYERS):
         name = f"player-{number}"
         mail = f"{name}@bench.example"
-        rows.append((user_id(number), name, name, mail, "!", "1990-01-01", "DE", "active", True, now))
+        rows.append((user_id(number), name, name, mail, mail, "!", "1990-01-01", "DE", "active", True, now))
     sets.insert_rows(tx, schema.players, (*columns, "status", "verified", "created_at"), rows)
     users = [user_id(number) for number in range(PLAYERS)]
     ledger_store.ensure_balances(tx, [(user, CURRENCY) for user in users])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from alembic import command
 
 from oklp import contract
 from oklp.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
@@ -22,7 +23,9 @@ from oklp.services.matches import Caller
 from oklp.services.vault import NEVER_MATCHES, Vault, hash_password, verify_password
 from oklp.settings import Settings
 from oklp.signing import hash_token
-from oklp.storage.engine import Tx
+from oklp.storage import migrations
+from oklp.storage import players as store
+from oklp.storage.engine import Tx, connectable
 from tests.services.world import HOUR, MINUTE, SECOND, T0, World, refused
 
 HERE = "192.0.2.1"
@@ -258,6 +261,41 @@ def test_a_reset_by_address_is_one_mail_with_a_link_for_each_account(house: Hous
     assert [house.password(each) for each in (*ids, other)] == ["no hash", "second's", "no hash"]
     house.reset(first, "first's")
     assert house.password(ids[0]) == "first's"
+
+
+def test_an_address_is_found_whatever_the_case_of_its_letters_and_each_gets_its_own_links(house: House) -> None:
+    """Beyond ASCII, two spellings may be two mailboxes: a link into one's account goes to the other's never."""
+    shouted, written = "MÜLLER@Straße.example", "müller@straße.example"
+    for name, email in (("ada", shouted), ("bea", written), ("cem", "Müller@strasse.example")):
+        house.sign_up(name, email)
+    house.deliver()
+    before = len(house.box.taken)
+    house.ask_reset("Müller@STRAßE.example")
+    house.deliver()
+    sent = {mail.recipient: re.findall(r"^(\w+): http", mail.text, re.MULTILINE) for mail in house.box.taken[before:]}
+    assert sent == {shouted: ["ada"], written: ["bea"]}, "ß and ss are two addresses"
+    ada = next(row.id for row in house.world.rows("SELECT id FROM players WHERE username = 'ada'"))
+    house.change_email(ada, "ÉMILE@example.org")
+    house.deliver()
+    house.confirm_email(house.box.tokens("ÉMILE@example.org")[0])
+    house.ask_reset("émile@example.org")
+    house.deliver()
+    assert house.box.last("ÉMILE@example.org").subject == "Choose a new password"
+
+
+def test_people_from_before_their_addresses_had_keys_are_found_by_them(house: House) -> None:
+    """Whatever their addresses are: no two have to differ."""
+    for name, email in (("ada", "ÉMILE@example.org"), ("bea", "émile@example.org"), ("cem", "Cem@example.org")):
+        house.sign_up(name, email)
+    nameless = house.world.player()
+    config = migrations.alembic_config()
+    with connectable(house.settings.database_url).connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0018")
+        command.upgrade(config, "head")
+    found = {email: house.run(store.by_email, "player", email, 9) for email in ("Émile@example.org", "CEM@example.org")}
+    assert [[row.username for row in rows] for rows in found.values()] == [["ada", "bea"], ["cem"]]
+    assert house.profile(nameless.user_id).email == ""
 
 
 def test_a_reset_works_once_and_for_half_an_hour(house: House) -> None:

@@ -7,7 +7,7 @@ or a name learns nothing from the answer: the question is put into the outbox, a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from oklp import contract
@@ -247,7 +247,7 @@ def ask_reset(
 
 
 def answer_resets(tx: Tx, settings: Settings, vault: Vault, new_token: Callable[[], str], now: int, limit: int) -> int:
-    """Look at questions that were taken down: one mail for each address, with a link for each account.
+    """Look at questions that were taken down: one mail for each address, with a link for each of its accounts.
 
     Returns how many questions that were.
     """
@@ -276,19 +276,38 @@ def _answer_reset(
     else:
         named = store.person_by_name(tx, kind, name_or_email.lower())
         found = [named] if named is not None and named.email else []
-    if not found:
-        return
+    # Beyond ASCII, addresses that differ by case alone may be two people's: nobody is sent a link to another's account.
+    addresses: dict[bytes, list[Row]] = {}
+    for row in found:
+        addresses.setdefault(row.email.encode().lower(), []).append(row)
+    for number, rows in enumerate(addresses.values()):
+        own_id = hash_token(f"{mail_id}:{number}") if number else mail_id
+        _send_reset(tx, settings, vault, kind, rows, asked, new_token, own_id, now)
+
+
+def _send_reset(
+    tx: Tx,
+    settings: Settings,
+    vault: Vault,
+    kind: str,
+    accounts: Sequence[Row],
+    asked: Mapping[str, str],
+    new_token: Callable[[], str],
+    mail_id: str,
+    now: int,
+) -> None:
+    """To the address that these accounts have."""
     life_seconds = settings.password_reset_seconds
     links = []
-    for row in found:
+    for row in accounts:
         token = new_token()
         tickets.delete_of(tx, row.id, RESET)
         _insert_ticket(tx, RESET, kind, row.id, row.email, token, life_seconds, now)
         link = mails.link(settings, kind, "reset-password", token=token)
         links.append(mail_texts.LINK_OF.format(username=row.username, link=link))
-    language = mails.language_of(kind, found[0], asked.get("language", mail_texts.SOURCE))
+    language = mails.language_of(kind, accounts[0], asked.get("language", mail_texts.SOURCE))
     values = {"language": language, "links": "\n".join(links), "life": mail_texts.life(life_seconds, language)}
-    mails.post(tx, vault, mail_id, RESET, found[0].email, values, now, life_seconds)
+    mails.post(tx, vault, mail_id, RESET, accounts[0].email, values, now, life_seconds)
 
 
 def check_reset(tx: Tx, kind: str, token_hash: str, now: int) -> None:

@@ -13,8 +13,20 @@ from oklp.storage.tx import Row, Tx
 PEOPLE = {"player": schema.players, "member": schema.members, "operator": schema.operators}
 
 
+def email_key(email: str) -> str:
+    """By which an address is looked for: case does not count, in whatever script.
+
+    Lower case alone: `casefold` would also take `straße` for `strasse`, which are two addresses, even two domains.
+    """
+    return email.lower()
+
+
+def _with_key(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "email_key": email_key(values["email"])} if "email" in values else values
+
+
 def insert_person(tx: Tx, kind: str, **values: Any) -> None:
-    tx.execute(PEOPLE[kind].insert(), values)
+    tx.execute(PEOPLE[kind].insert(), _with_key(values))
 
 
 def person_by_name(tx: Tx, kind: str, username_key: str) -> Row | None:
@@ -37,7 +49,7 @@ def members_named(tx: Tx, names: Iterable[str]) -> dict[str, Row]:
 def by_email(tx: Tx, kind: str, email: str, limit: int) -> Sequence[Row]:
     """Everybody with this address, whose case does not count."""
     table = PEOPLE[kind]
-    wanted = sa.func.lower(table.c.email) == sa.func.lower(email)
+    wanted = table.c.email_key == email_key(email)
     return tx.rows(sa.select(table).where(wanted).order_by(table.c.username_key).limit(limit))
 
 
@@ -49,7 +61,7 @@ def lock_person(tx: Tx, kind: str, person_id: str) -> None:
 
 def update_person(tx: Tx, kind: str, person_id: str, **values: Any) -> None:
     table = PEOPLE[kind]
-    tx.execute(table.update().where(table.c.id == person_id).values(**values))
+    tx.execute(table.update().where(table.c.id == person_id).values(**_with_key(values)))
 
 
 def delete_member(tx: Tx, member_id: str) -> None:
@@ -69,7 +81,7 @@ def lock_player(tx: Tx, user_id: str) -> Row | None:
 
 
 def update_player(tx: Tx, user_id: str, **values: Any) -> None:
-    tx.execute(schema.players.update().where(schema.players.c.id == user_id).values(**values))
+    update_person(tx, "player", user_id, **values)
 
 
 def by_names(tx: Tx, username_keys: Iterable[str]) -> dict[str, Row]:

@@ -20,6 +20,7 @@ members = sa.Table(
     sa.Column("email_verified_at", Int),
     # True: a password alone opens no session. Kept true to the factors by whoever adds or removes one.
     sa.Column("second_factor", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("email_key", Text, nullable=False, server_default=""),
     one_of("role", "owner", "developer", "viewer"),
 )
 
@@ -37,6 +38,7 @@ operators = sa.Table(
     sa.Column("second_factor", sa.Boolean, nullable=False, server_default=sa.text("false")),
     sa.Column("role", Text, nullable=False),
     sa.Column("status", Text, nullable=False),
+    sa.Column("email_key", Text, nullable=False, server_default=""),
     one_of("role", "support", "finance", "admin"),
     one_of("status", "active", "suspended"),
 )
@@ -60,11 +62,12 @@ players = sa.Table(
     sa.Column("language", Text, nullable=False, server_default="en"),  # of mails
     # True: a password alone opens no session. Kept true to the factors by whoever adds or removes one.
     sa.Column("second_factor", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("email_key", Text, nullable=False, server_default=""),
     one_of("status", "active", "suspended"),
 )
-# Whoever forgot his name is found by his address, of which the case does not count.
+# Whoever forgot his name is found by his address, of which the case does not count: storage.players makes the key.
 for _people in (players, members, operators):
-    sa.Index(f"ix_{_people.name}_email", sa.func.lower(_people.c.email))
+    sa.Index(f"ix_{_people.name}_email", _people.c.email_key)
 
 sessions = sa.Table(
     "sessions",
