@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from array import array
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ from oklp.simulate.players import CURRENCY, Listener, Player
 from oklp.simulate.wire import OPERATOR, STUDIO, Wire
 
 PAGE: Final = 200
+BOOKS_SECONDS: Final = 0.2  # between two questions whether they are verified
 _FIELDS: Final = 1 + len(Move._fields)
 
 
@@ -153,8 +155,22 @@ class Audit:
             self._check(f"game {game.game.number}: money", expected, seen)
 
     async def books(self, operator_token: str) -> None:
-        """The whole ledger of a database that nobody else has used."""
-        books = await self.wire.must("books", "GET", f"{OPERATOR}/books", token=operator_token)
+        """The whole ledger of a database that nobody else has used.
+
+        It is proved by the job: that takes as long as the ledger is large, and longer than one request waits.
+        """
+        path = f"{OPERATOR}/books/verification"
+        begun = await self.wire.ask("begin books", "POST", path, token=operator_token, repeatable=True)
+        # 409: it was begun by the same request, the answer to which was lost.
+        self._check("that the books are verified", True, begun.status in (202, 409))
+        while True:
+            run = await self.wire.must("books", "GET", path, token=operator_token)
+            if run["state"] != "running":
+                break
+            await asyncio.sleep(BOOKS_SECONDS)
+        self._check("the books' verification", "done", run["state"])
+        if (books := run["books"]) is None:
+            return
         self._check("the books' faults", [], books["faults"])
         self._check("the books' matches", len(self.accounts.match_ids), books["matches"])
         paid_in = sum(player.deposited for player in self.players)

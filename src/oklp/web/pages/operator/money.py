@@ -33,7 +33,7 @@ async def postings(visit: Visit) -> Response:
         return await show(visit, "operator/ledger.html", postings=found, account="", payment=payment, more=None)
     name = _account(visit)
     before = from_cursor(visit.argument("cursor"), int, int)
-    account = await visit.here.db.report(ledger.account, name, before, A_PAGE)
+    account = await visit.here.db.read(ledger.account, name, before, A_PAGE)
     shown = {"account": name, "payment": "", "more": to_cursor(*account.more) if account.more else None}
     balance = {"balance": account.balance, "whole": account.whole}
     return await show(visit, "operator/ledger.html", postings=account.postings, **balance, **shown)
