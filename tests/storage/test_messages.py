@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from oklp.errors import Conflict, OklpError, Unavailable
+from oklp.errors import Conflict, InvariantBroken, OklpError, Unavailable
 from oklp.storage import driver, lanes, schema, sets
 from oklp.storage.driver import Statement
 from oklp.storage.engine import Database, Tx
@@ -182,6 +183,17 @@ def test_nobody_pays_for_text_of_his_neighbour_that_postgresql_cannot_hold(postg
     first, broken, last = [future.exception(LONG_SECONDS) or future.result() for future in futures]
     assert (first, last) == ("", "nobody")
     assert isinstance(broken, sa.exc.DBAPIError)
+
+
+def test_nothing_is_written_outside_a_transaction_that_could_not_begin(postgres: Database) -> None:
+    def careless(tx: Tx, names: Sequence[str]) -> list[str | OklpError]:
+        with contextlib.suppress(sa.exc.DBAPIError):
+            visit(tx, ["a\0b"])
+        return [str(add(tx, name)) for name in names]
+
+    with pytest.raises(InvariantBroken):
+        postgres.run_set(careless, "c")
+    assert stored(postgres) == []
 
 
 def test_text_that_postgresql_cannot_hold_is_refused_and_not_cut(postgres: Database) -> None:

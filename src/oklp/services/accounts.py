@@ -210,7 +210,7 @@ def confirm_email(
     if ticket is None or row is None:
         raise bad_token()
     store.update_person(tx, kind, row.id, email=ticket.email, email_verified_at=now)
-    if row.email.lower() != ticket.email.lower():
+    if _address(row.email) != _address(ticket.email):
         tickets.delete_of(tx, row.id, RESET)  # they went to the old address
         values = mails.news(settings, kind, row, language)
         mails.post(tx, vault, mail_id, "email-changed", row.email, values, now)
@@ -261,6 +261,13 @@ def answer_resets(tx: Tx, settings: Settings, vault: Vault, new_token: Callable[
     return len(asked)
 
 
+def _address(email: str) -> bytes:
+    """The same for the same address. Beyond ASCII, those that differ by case alone may be two people's: nobody is sent
+    a link to another's account.
+    """
+    return email.encode().lower()
+
+
 def _answer_reset(
     tx: Tx,
     settings: Settings,
@@ -276,10 +283,9 @@ def _answer_reset(
     else:
         named = store.person_by_name(tx, kind, name_or_email.lower())
         found = [named] if named is not None and named.email else []
-    # Beyond ASCII, addresses that differ by case alone may be two people's: nobody is sent a link to another's account.
     addresses: dict[bytes, list[Row]] = {}
     for row in found:
-        addresses.setdefault(row.email.encode().lower(), []).append(row)
+        addresses.setdefault(_address(row.email), []).append(row)
     for number, rows in enumerate(addresses.values()):
         own_id = hash_token(f"{mail_id}:{number}") if number else mail_id
         _send_reset(tx, settings, vault, kind, rows, asked, new_token, own_id, now)

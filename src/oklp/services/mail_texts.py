@@ -125,8 +125,8 @@ If it was not you, ask for a new password at once, and make new codes:
             """\
 Hello {username},
 
-an operator has suspended your account. What is being played goes on, and its result counts. Matches that you had
-joined, and that had not begun, were called off, and every fee went back.
+an operator has suspended your account. What is being played or about to start goes on, and its result counts. Matches
+that you had joined, and that still waited for players or fees, were called off, and every fee went back.
 
 Nothing new can be begun, and deposits and withdrawals wait for an operator. Your balance stays as it is; what you win
 is held until an operator has decided. You can log in as before:
@@ -250,8 +250,9 @@ Wenn du das nicht warst, fordere sofort ein neues Passwort an und erzeuge neue C
             """\
 Hallo {username},
 
-der Betreiber hat dein Konto gesperrt. Was gespielt wird, geht weiter, und das Ergebnis zählt. Matches, denen du
-beigetreten warst und die noch nicht begonnen hatten, wurden abgesagt, und jeder Einsatz ging zurück.
+der Betreiber hat dein Konto gesperrt. Was gespielt wird oder gerade beginnt, geht weiter, und das Ergebnis zählt.
+Matches, denen du beigetreten warst und die noch auf Spieler oder Einsätze warteten, wurden abgesagt, und jeder Einsatz
+ging zurück.
 
 Neues kann nicht beginnen, und Ein- und Auszahlungen warten auf den Betreiber. Dein Guthaben bleibt, wie es ist; was du
 gewinnst, wird einbehalten, bis der Betreiber entschieden hat. Anmelden kannst du dich wie bisher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from oklp.simulate.players import CURRENCY, Listener, Player
 from oklp.simulate.wire import OPERATOR, STUDIO, Wire
 
 PAGE: Final = 200
+BOOKS_PATIENCE_SECONDS: Final = 600.0
 BOOKS_SECONDS: Final = 0.2  # between two questions whether they are verified
 _FIELDS: Final = 1 + len(Move._fields)
 
@@ -161,11 +163,13 @@ class Audit:
         """
         path = f"{OPERATOR}/books/verification"
         begun = await self.wire.ask("begin books", "POST", path, token=operator_token, repeatable=True)
-        # 409: it was begun by the same request, the answer to which was lost.
-        self._check("that the books are verified", True, begun.status in (202, 409))
+        if begun.status not in (202, 409):  # 409: begun by the same request, the answer to which was lost
+            self.faults.append(f"the books are not verified: {begun}")
+            return
+        until = time.monotonic() + BOOKS_PATIENCE_SECONDS
         while True:
             run = await self.wire.must("books", "GET", path, token=operator_token)
-            if run["state"] != "running":
+            if run["state"] != "running" or time.monotonic() > until:
                 break
             await asyncio.sleep(BOOKS_SECONDS)
         self._check("the books' verification", "done", run["state"])

@@ -20,6 +20,7 @@ PATIENCE: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds: while something is on its way, no keepalive is sent
 }
 
 

@@ -207,8 +207,8 @@ class _WriteSessions:
     def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
         if connection.dialect.name == "postgresql":
             if not _can_commit(connection):
-                # PostgreSQL would answer COMMIT by rolling back, and not call it an error.
-                raise InvariantBroken("a use case went on after a statement of its had failed")
+                # PostgreSQL would answer COMMIT by rolling back, or by nothing, and call neither an error.
+                raise InvariantBroken("a use case went on after a statement of its had failed, or with no transaction")
             message = [] if last is None else [last]
             if topics:
                 said = f"{self._node} {' '.join(sorted(topics))}"

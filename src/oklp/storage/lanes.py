@@ -49,8 +49,8 @@ RERUN_LIMIT_SECONDS = 10.0
 LOOP_PASSES = 4
 LOOP_PATIENCE_SECONDS = 0.005
 LOCK_NOT_AVAILABLE = "55P03"
-# 57014: the database ended a statement that took too long.
-RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
+# 25006: a standby that is not promoted yet; 57014: the database ended a statement that took too long.
+RETRYABLE_SQLSTATES = frozenset({"25006", "40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
 RETRYABLE_SQLSTATE_CLASSES = ("08", "53")  # connection, resources
 # The primary codes of SQLite for "not now": BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL.
 RETRYABLE_SQLITE_CODES = frozenset({5, 6, 10, 13, 14, 15})

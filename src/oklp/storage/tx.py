@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from oklp.errors import OklpError
+from oklp.errors import InvariantBroken, OklpError
 from oklp.storage import driver
 from oklp.storage.driver import Parameters, Statement
 
@@ -19,6 +19,11 @@ LOCK_PATIENCE_MS = 1
 
 Row = sa.Row[*tuple[Any, ...]]
 Begin = Callable[[Statement | None], Sequence[Row]]
+
+
+def _never(first: Statement | None) -> Sequence[Row]:
+    """For a transaction that could not begin: what came after would be in none."""
+    raise InvariantBroken("a use case went on in a transaction that could not begin")
 
 
 class Tx:
@@ -32,13 +37,14 @@ class Tx:
     the beginning, which the first statement takes with it, and the end, which takes the last writes.
     """
 
-    __slots__ = ("_begin", "_later", "_number", "_tables", "connection", "handoffs", "postgres", "topics")
+    __slots__ = ("_begin", "_failed", "_later", "_number", "_tables", "connection", "handoffs", "postgres", "topics")
 
     def __init__(self, connection: sa.Connection, number: int = 0, begin: Begin | None = None) -> None:
         """What has begun, with its number; or else `begin` is called with the first statement, and gives its rows."""
         self.connection = connection
         self._number = number
         self._begin = begin
+        self._failed = False  # to begin
         self.postgres = connection.dialect.name == "postgresql"
         self.topics: set[str] = set()
         self.handoffs: list[Any] = []
@@ -53,12 +59,18 @@ class Tx:
     @property
     def was_sent(self) -> bool:
         """Whether it began, or tried to: there may be something to undo."""
-        return self._begin is None
+        return self._begin is None or self._failed
 
     def open(self, first: Statement | None = None) -> Sequence[Row]:
         """Begin, if that is still to be done, and run the first statement with it."""
         begin, self._begin = self._begin, None
-        return begin(first) if begin is not None else ()
+        if begin is None:
+            return ()
+        try:
+            return begin(first)
+        except BaseException:
+            self._begin, self._failed = _never, True
+            raise
 
     def began(self, number: int) -> None:
         self._number = number
