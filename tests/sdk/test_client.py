@@ -378,7 +378,8 @@ def test_a_thousand_concurrent_calls_cost_one_token_request(platform: Platform) 
 
     assert asyncio.run(run()) == {USER}
     assert platform.token_requests == 1
-    assert len({asked.json["token"] for asked in platform.asked_for(INFO_PATH)}) == 1_000
+    # On a slow machine a connection is given up before the request's body has gone, and it goes once more.
+    assert len({asked.json["token"] for asked in platform.asked_for(INFO_PATH) if asked.body}) == 1_000
 
 
 def test_many_threads_cost_one_token_request(platform: Platform) -> None:

@@ -76,6 +76,7 @@ NOT_COMPONENTS = {
     *("abort_why", "called_off", "vetting_reason", "nobody_went", "fee", "span", "shape", "platforms", "entry_kind"),
     *("brand", "notices", "act"),
     "match_row",  # a row of a list, which is shown
+    "vetting",  # a tag, which is shown
 }
 # Components that are markup and a class.
 DRAWN = (
