@@ -247,11 +247,6 @@ def migrated_url(request: pytest.FixtureRequest, make_database: MakeDatabase) ->
     return make_database(request.param, migrated=True)
 
 
-@pytest.fixture
-def migrated_postgres_url(make_database: MakeDatabase) -> str:
-    return make_database("postgresql", migrated=True)
-
-
 # --- full durability, for crash tests --------------------------------------------------------------------------------
 
 

@@ -37,9 +37,10 @@ def database(migrated_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def nodes(migrated_postgres_url: str) -> Iterator[tuple[Database, Database]]:
+def nodes(postgres_url: str) -> Iterator[tuple[Database, Database]]:
     """Two nodes on one PostgreSQL."""
-    both = Database(migrated_postgres_url, clock=lambda: NOW), Database(migrated_postgres_url, clock=lambda: NOW)
+    migrate(postgres_url, sandbox=True)
+    both = Database(postgres_url, clock=lambda: NOW), Database(postgres_url, clock=lambda: NOW)
     yield both
     for each in both:
         each.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,9 +23,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from oklp.errors import Conflict, NotFound, OklpError, Unavailable
 from oklp.storage import connecting, engine, lanes
-from oklp.storage.driver import Statement
 from oklp.storage.engine import Database, Tx
-from oklp.storage.lanes import AlreadyCommitted, Job, Lane
+from oklp.storage.lanes import Job, Lane
 from scripts.postgres import Cluster, find_programs
 from scripts.postgres import database_url as cluster_url
 from tests.examples import examples
@@ -40,8 +38,9 @@ def watcher() -> Watcher:
 
 
 @pytest.fixture
-def postgres(migrated_postgres_url: str, watcher: Watcher) -> Iterator[Database]:
-    opened = Database(migrated_postgres_url, clock=lambda: NOW, observer=watcher)
+def postgres(postgres_url: str, watcher: Watcher) -> Iterator[Database]:
+    engine.migrate(postgres_url, sandbox=True)
+    opened = Database(postgres_url, clock=lambda: NOW, observer=watcher)
     yield opened
     opened.close()
 
@@ -325,27 +324,16 @@ class FakeDatabase:
             raise _error("gone")
         return FakeConnection(self)
 
-    def begin(
-        self,
-        connection: Any,
-        operation_id: str,
-        set_based: bool,
-        first: Statement | None,
-        claimed: Callable[[int], None],
-    ) -> list[Any]:
+    def begin(self, connection: Any, operation_id: str, set_based: bool) -> int | None:
         how = self.fault()
         connection.check(None if how == "rule" else how)  # claiming an id breaks no rule
         connection.rows = []
         if operation_id in self.operations:
-            self.rollback(connection, set_based)
-            raise AlreadyCommitted
+            return None
         connection.operation_id = operation_id
-        claimed(len(self.operations) + 1)
-        if first is not None:
-            connection.check(self.fault())
-        return []
+        return len(self.operations) + 1
 
-    def commit(self, connection: Any, topics: set[str], last: Statement | None, set_based: bool) -> None:
+    def commit(self, connection: Any, topics: set[str], set_based: bool) -> None:
         how = self.fault()
         if how == "lost-after" and connection.operation_id is not None:
             connection.write()
@@ -363,12 +351,11 @@ class FakeDatabase:
 
 
 class FakeConnection:
-    dialect = SimpleNamespace(name="sqlite", loaded_dbapi=sqlite3)
+    dialect = SimpleNamespace(name="sqlite")
 
     def __init__(self, database: FakeDatabase) -> None:
         self._database = database
         self.fault = database.fault
-        self.connection = SimpleNamespace(driver_connection=self)
         self._savepoints: list[int] = []
         self.invalidated = False
         self.rows: list[int] = []
@@ -390,9 +377,6 @@ class FakeConnection:
         self._database.operations.append(self.operation_id)
         self._database.rows.extend(self.rows)
         self.rows, self.operation_id = [], None
-
-    def execute(self, sql: str, parameters: Any) -> None:
-        self.exec_driver_sql(sql)
 
     def exec_driver_sql(self, sql: str) -> None:
         self.check(self.fault())
@@ -437,8 +421,6 @@ def mark(tx: Tx, number: int, kind: str) -> int:
 
 
 def mark_all(tx: Tx, jobs: Sequence[tuple[int, str]]) -> list[Any]:
-    if not tx.was_sent:
-        tx.fetch("SELECT what they need", ())
     return [NotFound("no") if kind == "refuse" else mark(tx, number, kind) for number, kind in jobs]
 
 

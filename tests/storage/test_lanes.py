@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from oklp.errors import Conflict, InvariantBroken, NotFound, OklpError, Overloaded, Unavailable
+from oklp.storage import engine
 from oklp.storage.engine import Database, Tx
 from oklp.storage.lanes import Job
 from tests.storage.rig import LONG_SECONDS, NOW, Gate, Watcher, add, add_all, names, outcome, stored, submit
@@ -30,8 +31,9 @@ def database(migrated_url: str, watcher: Watcher) -> Iterator[Database]:
 
 
 @pytest.fixture
-def postgres(migrated_postgres_url: str, watcher: Watcher) -> Iterator[Database]:
-    opened = Database(migrated_postgres_url, clock=lambda: NOW, observer=watcher)
+def postgres(postgres_url: str, watcher: Watcher) -> Iterator[Database]:
+    engine.migrate(postgres_url, sandbox=True)
+    opened = Database(postgres_url, clock=lambda: NOW, observer=watcher)
     yield opened
     opened.close()
 
@@ -262,10 +264,10 @@ class HeldCommit:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sessions, name)
 
-    def commit(self, *args: Any) -> None:
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
         self.reached.set()
         assert self.release.wait(LONG_SECONDS)
-        self._sessions.commit(*args)
+        self._sessions.commit(connection, topics, set_based)
 
 
 def test_nobody_is_answered_or_woken_before_the_commit(database: Database) -> None:

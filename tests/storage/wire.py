@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -13,14 +12,11 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 
 Fault = Literal["request lost", "answer lost", "request delayed"]
-Way = Literal["there", "back"]
 PASSED_ON = b"COMMIT\x00"  # the text of the query, and the tag of its completion, end so
 
 
 class Wire:
     """Forwards connections to the server of `database_url`; `url` leads through it.
-
-    `cut_after(way, size)` ends the connection when so many more bytes have passed that way, "there" or "back".
 
     `lose(fault)` concerns the next COMMIT, once. The client's connection closes in each case; what the server gets is
 
@@ -35,8 +31,6 @@ class Wire:
         self._target = str(Path(host) / f".s.PGSQL.{port}") if host.startswith("/") else (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._fault: Fault | None = None
-        self._left: tuple[Way, int] | None = None
-        self.passed: Counter[Way] = Counter()
         self._delayed: tuple[socket.socket, bytes] | None = None
         self._unanswered: socket.socket | None = None
         self.happened = threading.Event()
@@ -51,22 +45,6 @@ class Wire:
     def lose(self, fault: Fault) -> None:
         self.happened.clear()
         self._fault = fault
-
-    def cut_after(self, way: Way, size: int) -> None:
-        self.happened.clear()
-        self._left = (way, size)
-
-    def _up_to_the_cut(self, way: Way, chunk: bytes) -> bytes | None:
-        """What of a chunk passes before the connection ends by it; None if it does not."""
-        self.passed[way] += len(chunk)
-        if self._left is None or self._left[0] != way:
-            return None
-        size = self._left[1]
-        self._left = (way, size - len(chunk)) if size > len(chunk) else None
-        if self._left is not None:
-            return None
-        self.happened.set()
-        return chunk[:size]
 
     def deliver(self) -> None:
         server, request = self._take_delayed()
@@ -101,10 +79,6 @@ class Wire:
                     fault, self._fault = self._fault, None
                     self._go_wrong(fault, chunk, client, server)
                     return
-                if (part := self._up_to_the_cut("there", chunk)) is not None:
-                    server.sendall(part)
-                    _cut(client)
-                    break
                 server.sendall(chunk)
             server.shutdown(socket.SHUT_RDWR)
 
@@ -125,10 +99,6 @@ class Wire:
             while chunk := server.recv(65_536):
                 if self._unanswered is server and PASSED_ON in chunk:
                     self.happened.set()
-                    break
-                if (part := self._up_to_the_cut("back", chunk)) is not None:
-                    client.sendall(part)
-                    _cut(server)
                     break
                 client.sendall(chunk)
         _cut(client)

@@ -24,10 +24,9 @@ from oklp.errors import Conflict, InvariantBroken, OklpError
 from oklp.storage import driver, migrations
 from oklp.storage.checkpoints import Checkpointer
 from oklp.storage.connecting import PATIENCE, connectable, path_of
-from oklp.storage.driver import Statement
-from oklp.storage.lanes import AlreadyCommitted, Job, Lane, LaneObserver
+from oklp.storage.lanes import Job, Lane, LaneObserver
 from oklp.storage.presence import TAKE_PART
-from oklp.storage.tx import Row, Tx
+from oklp.storage.tx import Tx
 
 if TYPE_CHECKING:
     import psycopg
@@ -43,7 +42,7 @@ J = TypeVar("J")
 Listener = Callable[[set[str], Sequence[Any]], None]
 
 CHANNEL = "oklp"
-NO_COMMIT = (0, 3)  # libpq's PQTRANS_IDLE and PQTRANS_INERROR: no transaction, and one that has failed
+PQTRANS_INERROR = 3  # libpq's word for a transaction that has failed
 POLL_SECONDS = 0.1
 TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners", "mails"})
 
@@ -125,10 +124,6 @@ def _check_mode(marked: bool, sandbox: bool) -> None:
         raise Conflict(f"This is {whose} database, which the other mode refuses.")
 
 
-class _Unclaimed(Exception):
-    """The operation's id was there already, or the database is not ready."""
-
-
 class _WriteSessions:
     """How the write lane begins and ends a transaction."""
 
@@ -163,66 +158,45 @@ class _WriteSessions:
             raise
         return connection
 
-    def begin(
-        self,
-        connection: sa.Connection,
-        operation_id: str,
-        set_based: bool,
-        first: Statement | None,
-        claimed: Callable[[int], None],
-    ) -> Sequence[Row]:
+    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
         self._newest_before = self.newest
         given = (operation_id, self._clock())
-        postgres = connection.dialect.name == "postgresql"
-
-        def note(rows: list[Any]) -> None:
-            if not rows:
-                raise _Unclaimed
-            number = int(rows[0][0])
-            if not postgres:
-                self._notice(number)
-            claimed(number)
-
-        try:
-            if postgres:
-                claim = Statement(self._claim, given, then=note)
-                return driver.send(
-                    connection, Statement("BEGIN", kept=False), claim, *([] if first is None else [first])
-                )
+        if connection.dialect.name == "postgresql":
+            claimed = driver.run_script(connection, f"BEGIN; {self._claim}", given)
+        else:
             driver.execute(connection, "BEGIN IMMEDIATE")
-            note(driver.fetch(connection, self._claim, given))
-        except _Unclaimed:
-            self.rollback(connection, set_based)
-            if connection.execute(_OPERATION, {"id": operation_id}).first() is None:
-                message = "the database is not marked as anybody's: it was not migrated to the end"
-                raise InvariantBroken(message) from None
-            raise AlreadyCommitted from None
-        return [] if first is None else driver.fetch(connection, first.sql, first.parameters)
+            claimed = driver.fetch(connection, self._claim, given)
+        if claimed:
+            number = int(claimed[0][0])
+            if connection.dialect.name == "sqlite":
+                self._notice(number)
+            return number
+        if connection.execute(_OPERATION, {"id": operation_id}).first() is None:
+            raise InvariantBroken("the database is not marked as anybody's: it was not migrated to the end")
+        return None
 
     def _notice(self, number: int) -> None:
         if self.newest < number - 1:  # before the first claim here, nobody knows whose the numbers are
             self._wake(set(TOPICS), ())
         self.newest = number
 
-    def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
-        if connection.dialect.name == "postgresql":
-            if not _can_commit(connection):
-                # PostgreSQL would answer COMMIT by rolling back, or by nothing, and call neither an error.
-                raise InvariantBroken("a use case went on after a statement of its had failed, or with no transaction")
-            message = [] if last is None else [last]
-            if topics:
-                said = f"{self._node} {' '.join(sorted(topics))}"
-                message.append(Statement("SELECT pg_notify(%s, %s)", (CHANNEL, said)))
-            driver.send(connection, *message, Statement("COMMIT", kept=False))
-            return
-        driver.execute(connection, "COMMIT")
-        if self.after_commit is not None:
-            self.after_commit()
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
+        if connection.dialect.name == "postgresql" and _has_failed(connection):
+            # PostgreSQL would answer COMMIT by rolling back, and not call it an error.
+            raise InvariantBroken("a use case went on after a statement of its had failed")
+        if topics and connection.dialect.name == "postgresql":
+            # Node and topics are our own words, so they can stand in the text; both statements go in one message.
+            payload = f"{self._node} {' '.join(sorted(topics))}"
+            driver.run_script(connection, f"SELECT pg_notify('{CHANNEL}', '{payload}'); COMMIT")
+        else:
+            driver.execute(connection, "COMMIT")
+            if self.after_commit is not None:
+                self.after_commit()
 
     def rollback(self, connection: sa.Connection, set_based: bool) -> None:
         self.newest = self._newest_before  # another process may be given the number now
         if not (connection.dialect.name == "sqlite" and not _in_transaction(connection)):
-            driver.undo(connection, "ROLLBACK")
+            driver.execute(connection, "ROLLBACK")
 
     def committed(self, topics: set[str], handoffs: list[Any]) -> None:
         self._wake(topics, handoffs)
@@ -243,26 +217,18 @@ class _ReadSessions:
             connection.exec_driver_sql(f"SET statement_timeout = {self._statement_timeout_ms}")
         return connection
 
-    def begin(
-        self,
-        connection: sa.Connection,
-        operation_id: str,
-        set_based: bool,
-        first: Statement | None,
-        claimed: Callable[[int], None],
-    ) -> Sequence[Row]:
+    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
         if not set_based:
             connection.exec_driver_sql(self._begin)
-        claimed(0)
-        return [] if first is None else driver.fetch(connection, first.sql, first.parameters)
+        return 0
 
-    def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
         if not set_based:
             connection.exec_driver_sql("COMMIT")
 
     def rollback(self, connection: sa.Connection, set_based: bool) -> None:
         if connection.dialect.name == "postgresql" or _in_transaction(connection):
-            driver.undo(connection, "ROLLBACK")
+            connection.exec_driver_sql("ROLLBACK")
 
     def committed(self, topics: set[str], handoffs: list[Any]) -> None: ...
 
@@ -271,9 +237,9 @@ def _in_transaction(connection: sa.Connection) -> bool:
     return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
-def _can_commit(connection: sa.Connection) -> bool:
+def _has_failed(connection: sa.Connection) -> bool:
     session = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    return session.pgconn.transaction_status not in NO_COMMIT
+    return session.pgconn.transaction_status == PQTRANS_INERROR
 
 
 _OPERATION = sa.text("SELECT number FROM operations WHERE id = :id")

@@ -36,8 +36,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from oklp.errors import InvariantBroken, OklpError, Overloaded, Unavailable
-from oklp.storage.driver import Statement, outdated
-from oklp.storage.tx import Row, Tx
+from oklp.storage.tx import Tx
 
 log = logging.getLogger(__name__)
 
@@ -71,30 +70,12 @@ class Job:
         self.waiter: Future[Any] | None = None
 
 
-class AlreadyCommitted(Exception):
-    """The operation is in the database: an earlier attempt's commit had happened."""
-
-
 class Sessions(Protocol):
     """What a lane needs of a database: see `engine`."""
 
     def connect(self) -> sa.Connection: ...
-    def begin(
-        self,
-        connection: sa.Connection,
-        operation_id: str,
-        set_based: bool,
-        first: Statement | None,
-        claimed: Callable[[int], None],
-    ) -> Sequence[Row]:
-        """Begin, run the first statement, return its rows; `claimed` is given the number, even if that one fails.
-
-        Raises AlreadyCommitted, and then nothing has begun.
-        """
-
-    def commit(self, connection: sa.Connection, topics: set[str], last: Statement | None, set_based: bool) -> None:
-        """Run the last statement, and commit."""
-
+    def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None: ...
+    def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None: ...
     def rollback(self, connection: sa.Connection, set_based: bool) -> None: ...
     def committed(self, topics: set[str], handoffs: list[Any]) -> None: ...
 
@@ -181,7 +162,7 @@ class Lane:
         self._closing = False
         self._connection: sa.Connection | None = None
         self._tx: Tx | None = None  # of the last attempt that claimed its operation id
-        self._starting = False  # connecting or claiming: whatever fails there is no job's doing
+        self._claimed = False  # whether the current attempt did
         self._aside: list[Job] = []  # of the last attempt: those that would have had to wait for a lock
         self._available = True
         self._thread = threading.Thread(target=self._run, name=f"oklp-lane-{name}", daemon=True)
@@ -283,7 +264,7 @@ class Lane:
         overtaken = False
         for rerun in range(1, reruns + 1):
             try:
-                self._attempt(batch, operation_id, again=rerun > 1)
+                self._attempt(batch, operation_id)
                 self._available = True
                 self._announce()
             except Exception as error:
@@ -295,9 +276,7 @@ class Lane:
                 return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
-            # A batch that could not start is tried whole, unless by what a job gave: an earlier attempt may have ended.
-            unclaimed = self._starting and (rerun > 1 or _retryable(last_error))
-            if len(batch) > 1 and not unclaimed and not lost:
+            if len(batch) > 1 and self._claimed and not lost:
                 self._observer.retried(self.name)
                 for job in batch:
                     self._run_batch([job])
@@ -307,7 +286,7 @@ class Lane:
                     break
                 overtaken = True
             if rerun == reruns or time.monotonic() > give_up_at:
-                self._available = not self._starting and not lost
+                self._available = self._claimed and not lost
                 break
             self._observer.retried(self.name)
             time.sleep(RERUN_PAUSE_SECONDS * 2 ** (rerun - 1))
@@ -335,44 +314,31 @@ class Lane:
             except Exception:
                 log.exception("lane %s: announcing a commit failed", self.name)
 
-    def _attempt(self, batch: list[Job], operation_id: str, *, again: bool) -> None:
-        """One transaction for the batch. On any raise, nothing of it is in the database, or the connection is gone.
-
-        `again`: an earlier attempt may have been committed, and no job may run before that is known.
-        """
-        self._starting = True
+    def _attempt(self, batch: list[Job], operation_id: str) -> None:
+        """One transaction for the batch. On any raise, nothing of it is in the database, or the connection is gone."""
+        self._claimed = False
         connection = self._connection
         if connection is None:
             connection = self._connection = self._sessions.connect()
-        self._starting = False
         set_based = batch[0].set_based
-
-        def begin(first: Statement | None) -> Sequence[Row]:
-            self._starting = True
-            return self._sessions.begin(connection, operation_id, set_based, first, claimed)
-
-        def claimed(number: int) -> None:
-            self._starting = False
-            self._tx = tx
-            tx.began(number)
-
-        tx = Tx(connection, begin=begin)
         try:
-            if again or not set_based:  # else with the set's first statement
-                tx.open()
+            number = self._sessions.begin(connection, operation_id, set_based)
+            if number is None:
+                # An earlier attempt was committed: the outcomes it left stand, and what it has to announce.
+                self._sessions.commit(connection, set(), set_based)
+                return
+            self._claimed = True
+            tx = self._tx = Tx(connection, number)
             if set_based:
                 self._run_set(tx, batch)
             elif len(batch) == 1:
                 batch[0].outcome = batch[0].fn(tx, *batch[0].args)
             else:
                 self._run_each(tx, batch)
-            tx.open()
-            self._sessions.commit(connection, tx.topics, tx.rest(), set_based)
-        except AlreadyCommitted:
-            return  # the outcomes of the attempt that was committed stand, and what it has to announce
+            tx.flush()
+            self._sessions.commit(connection, tx.topics, set_based)
         except BaseException as error:
-            if tx.was_sent:
-                self._undo(connection, error, set_based)
+            self._undo(connection, error, set_based)
             if isinstance(error, OklpError) and len(batch) == 1:
                 batch[0].outcome = error
                 self._tx = None
@@ -404,7 +370,7 @@ class Lane:
                     self._aside.append(job)
 
     def _undo(self, connection: sa.Connection, error: BaseException, set_based: bool) -> None:
-        if outdated(error) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
+        if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
             self._drop_connection()
             return
         try:

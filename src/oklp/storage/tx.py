@@ -5,25 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from oklp.errors import InvariantBroken, OklpError
+from oklp.errors import OklpError
 from oklp.storage import driver
-from oklp.storage.driver import Parameters, Statement
 
 # The least that PostgreSQL knows. Its deadlock detector looks after a second.
 LOCK_PATIENCE_MS = 1
 
 Row = sa.Row[*tuple[Any, ...]]
-Begin = Callable[[Statement | None], Sequence[Row]]
-
-
-def _never(first: Statement | None) -> Sequence[Row]:
-    """For a transaction that could not begin: what came after would be in none."""
-    raise InvariantBroken("a use case went on in a transaction that could not begin")
 
 
 class Tx:
@@ -32,48 +25,20 @@ class Tx:
     `number` orders transactions by commit (see `engine`). After the commit, `topics` wake whoever waits on any node,
     and `handoffs` go to the listeners of this process alone.
 
-    On PostgreSQL, for a small set, the way there and back costs more than what is done there. Writes that give no
-    answer therefore wait for the next statement that does, or for the end, and then go to the database as one. So does
-    the beginning, which the first statement takes with it, and the end, which takes the last writes.
+    On PostgreSQL writes that give no answer wait for the next statement that does, or for the end, and then go to the
+    database as one: for a small set, the way there and back costs more than the write.
     """
 
-    __slots__ = ("_begin", "_failed", "_later", "_number", "_tables", "connection", "handoffs", "postgres", "topics")
+    __slots__ = ("_later", "_tables", "connection", "handoffs", "number", "postgres", "topics")
 
-    def __init__(self, connection: sa.Connection, number: int = 0, begin: Begin | None = None) -> None:
-        """What has begun, with its number; or else `begin` is called with the first statement, and gives its rows."""
+    def __init__(self, connection: sa.Connection, number: int) -> None:
         self.connection = connection
-        self._number = number
-        self._begin = begin
-        self._failed = False  # to begin
+        self.number = number
         self.postgres = connection.dialect.name == "postgresql"
         self.topics: set[str] = set()
         self.handoffs: list[Any] = []
-        self._later: list[tuple[str, Parameters]] = []
+        self._later: list[tuple[str, Sequence[Any]]] = []
         self._tables: set[str] = set()
-
-    @property
-    def number(self) -> int:
-        self.open()
-        return self._number
-
-    @property
-    def was_sent(self) -> bool:
-        """Whether it began, or tried to: there may be something to undo."""
-        return self._begin is None or self._failed
-
-    def open(self, first: Statement | None = None) -> Sequence[Row]:
-        """Begin, if that is still to be done, and run the first statement with it."""
-        begin, self._begin = self._begin, None
-        if begin is None:
-            return ()
-        try:
-            return begin(first)
-        except BaseException:
-            self._begin, self._failed = _never, True
-            raise
-
-    def began(self, number: int) -> None:
-        self._number = number
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
         """Run a Core statement; `parameters` is a mapping, or a list of mappings for many rows."""
@@ -91,19 +56,17 @@ class Tx:
         self.flush()
         return self.connection.exec_driver_sql(sql, tuple(parameters) if isinstance(parameters, list) else parameters)
 
-    def driver_run(self, sql: str, parameters: Parameters) -> None:
+    def driver_run(self, sql: str, parameters: Sequence[Any]) -> None:
         """Run a hot write, as the driver takes it."""
         self.flush()
         driver.execute(self.connection, sql, parameters)
 
-    def fetch(self, sql: str, parameters: Parameters) -> Sequence[Row]:
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         """The rows of a hot query, as the driver takes it."""
-        if self._begin is not None and not self._later:
-            return self.open(Statement(sql, parameters))
         self.flush()
         return driver.fetch(self.connection, sql, parameters)
 
-    def driver_later(self, table: str, sql: str, parameters: Parameters) -> None:
+    def driver_later(self, table: str, sql: str, parameters: Sequence[Any]) -> None:
         """Write to `table` as `driver` would, with the next `flush`. PostgreSQL only, and nothing returned."""
         if table in self._tables:
             self.flush()  # parts of one statement do not see each other's rows
@@ -112,18 +75,10 @@ class Tx:
 
     def flush(self) -> None:
         """Send what waits. Raises what the database has against it."""
-        self.open()
-        last = self.rest()
-        if last is not None:
-            driver.execute(self.connection, last.sql, last.parameters)
-
-    def rest(self) -> Statement | None:
-        """What waits, for whoever sends it."""
-        if not self._later:
-            return None
-        statements, parameters = zip(*self._later, strict=True)
-        self._forget()
-        return Statement(_as_one(statements), tuple(itertools.chain(*parameters)))
+        if self._later:
+            statements, parameters = zip(*self._later, strict=True)
+            self._forget()
+            driver.execute(self.connection, _as_one(statements), tuple(itertools.chain(*parameters)))
 
     def _forget(self) -> None:
         self._later.clear()
@@ -147,7 +102,8 @@ class Tx:
             self._forget()
             if self.connection.invalidated:
                 raise  # it went with the transaction: do not hide why
-            driver.undo(self.connection, "ROLLBACK TO SAVEPOINT oklp", "RELEASE SAVEPOINT oklp")
+            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT oklp")
+            self.connection.exec_driver_sql("RELEASE SAVEPOINT oklp")
             self.topics = topics
             del self.handoffs[handoffs:]
             raise
