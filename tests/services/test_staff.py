@@ -78,8 +78,7 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
         (operators.abort, world.settings, support, match.match_id, reason, "p", world.now),
         (operators.decide_held, world.settings, support, one.user_id, match.match_id, held, "p", world.now),
         (operators.export_postings, support, "house:fees", None, 10),
-        (operators.verify_books, support),
-        (console.begin_books, support, "run", world.now, 1_000),
+        (console.begin_books, support, "run", world.now),
     ]
     of_both: list[tuple[Any, ...]] = [
         (operators.vet, world.settings, who, game, vetting, world.now) for who in (support, finance)
@@ -95,6 +94,9 @@ def test_a_role_that_may_not_is_refused_where_the_work_is_done(world: World) -> 
     assert world.run(operators.audit_log, f"match:{match.match_id}", None, 5) == ([], None)
     with pytest.raises(RoleMissing, match=r"Your role is support; match\.settle is for finance and admin\."):
         support.need("match.settle")
+    refusal, proved = world.run(operators.verify_books, [support, finance])
+    assert isinstance(refusal, RoleMissing)
+    assert isinstance(proved, contract.Books)
     # What the role may do is done.
     world.run(operators.settle, world.settings, finance, match.match_id, settlement, "p", world.now)
 

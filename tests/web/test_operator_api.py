@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from oklp.storage import schema
+from oklp.storage.engine import connectable
+from oklp.storage.presence import VERIFYING_KEY, Turn
 from tests.harness import GameClient, GameConfig, PlayerClient, Server, paid_match
 from tests.webhooks.receivers import Receivers
 
@@ -25,6 +29,17 @@ def must(answer: httpx.Response, status: int = 200) -> dict[str, Any]:
 def act(served: Server, path: str, key: str = "", **body: object) -> httpx.Response:
     headers = {"Idempotency-Key": key} if key else {}
     return served.operator.post(path, json={"reason": REASON, **body}, headers=headers)
+
+
+def verified(served: Server, run_id: str) -> dict[str, Any]:
+    """What came of a verification of the books, once it has ended."""
+    until = time.monotonic() + 20
+    while (run := must(served.operator.get("/books/verification")))["state"] == "running":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert (run["run_id"], run["state"]) == (run_id, "done")
+    books: dict[str, Any] = run["books"]
+    return books
 
 
 def audit(served: Server, subject: str) -> list[dict[str, Any]]:
@@ -530,11 +545,25 @@ def test_what_the_console_shows_programs_are_told_as_well(table: Table) -> None:
     rest = must(operator.get(f"{path}&cursor={page['next_cursor']}"))
     assert [each["amount"] for each in rest["postings"]] == [10_000]
     begun = must(operator.post("/books/verification"), 202)
-    until = time.monotonic() + 20
-    while (run := must(operator.get("/books/verification")))["state"] == "running":
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    assert (run["run_id"], run["state"], run["books"]["clean"]) == (begun["run_id"], "done", True)
+    assert verified(table.served, begun["run_id"])["clean"]
+
+
+def test_a_verification_whose_server_has_ended_is_in_nobodys_way(served: Server) -> None:
+    engine = connectable(served.database_url)
+    run = {"run_id": "of-another-server"}
+    begun = {"at": int(time.time() * 1000), "actor": "operator:olga", "subject": "platform:books"}
+    with engine.begin() as connection:
+        connection.execute(schema.audit.insert(), {**begun, "action": "books.begun", "detail": json.dumps(run)})
+    elsewhere = Turn(engine, VERIFYING_KEY)
+    if engine.dialect.name == "postgresql":  # SQLite has one server
+        assert elsewhere.take()
+        assert must(served.operator.get("/books/verification"))["state"] == "running"
+        must(served.operator.post("/books/verification"), 409)
+        elsewhere.leave()
+    lost = must(served.operator.get("/books/verification"))
+    assert (lost["run_id"], lost["state"]) == ("of-another-server", "lost")
+    assert verified(served, must(served.operator.post("/books/verification"), 202)["run_id"])["clean"]
+    engine.dispose()
 
 
 def test_an_operator_is_made_once(served: Server) -> None:

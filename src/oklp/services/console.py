@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from oklp import contract
 from oklp.domain import matches as rules
-from oklp.errors import WrongState
 from oklp.services import matches, operators, views, webhooks
 from oklp.services.staff import Operator
 from oklp.storage import events
@@ -219,12 +218,9 @@ class BooksRun(NamedTuple):
     books: contract.Books | None
 
 
-def begin_books(tx: Tx, who: Operator, run_id: str, now: int, still_ms: int) -> None:
-    """Note that a verification begins. Raises WrongState while another, begun less than `still_ms` ago, goes on."""
+def begin_books(tx: Tx, who: Operator, run_id: str, now: int) -> None:
+    """Note that a verification begins. Who calls has seen to it that it is the only one. Raises RoleMissing."""
     who.need("books.verify")
-    last = last_books(tx)
-    if last is not None and last.ended is None and last.begun.at > views.when(now - still_ms):
-        raise WrongState("The books are being verified already.")
     _note(tx, who.actor, BEGUN, json.dumps({"run_id": run_id}), now)
 
 

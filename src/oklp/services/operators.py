@@ -8,12 +8,12 @@ may be about somebody else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from oklp import contract
 from oklp.domain import matches as rules
-from oklp.errors import NotFound, WrongState
+from oklp.errors import NotFound, OklpError, WrongState
 from oklp.services import books, games, ledger, matches, players, proposals, records, results, views, webhooks
 from oklp.services.proposals import Subject
 from oklp.services.staff import Operator
@@ -270,10 +270,19 @@ def export_postings(
     return ledger.account_page(tx, account, before, limit)
 
 
-def verify_books(tx: Tx, who: Operator) -> contract.Books:
-    """As `books.verify`: the whole ledger is read, which not everybody may have the server do."""
-    who.need("books.verify")
-    return books.verify(tx)
+def verify_books(tx: Tx, asking: Sequence[Operator]) -> list[contract.Books | OklpError]:
+    """`books.verify`, once for all who ask at the same time. Set-based; the outcome of who may not is RoleMissing."""
+    outcomes: list[contract.Books | OklpError] = []
+    proved: contract.Books | None = None
+    for who in asking:
+        try:
+            who.need("books.verify")  # the whole ledger is read, which not everybody may have the server do
+        except OklpError as refusal:
+            outcomes.append(refusal)
+        else:
+            proved = proved or books.verify(tx)
+            outcomes.append(proved)
+    return outcomes
 
 
 class Backlog(NamedTuple):

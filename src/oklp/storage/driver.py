@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
+CANCEL_SECONDS = 5.0
+
 
 def execute(connection: sa.Connection, sql: str, parameters: Parameters = ()) -> Any:
     """Run SQL as the driver takes it; returns the driver's cursor. Raises `sqlalchemy.exc.DBAPIError`."""
@@ -66,6 +68,15 @@ def fetch(connection: sa.Connection, sql: str, parameters: Parameters = ()) -> l
     else:
         names = tuple([column[0] for column in cursor.description])
     return list(map(_row_maker(names), rows))
+
+
+def breaker(connection: sa.Connection) -> Callable[[], None]:
+    """What breaks off the statement that a connection is at, from any thread. It does nothing where there is none."""
+    session = _driver(connection)
+    if connection.dialect.name == "postgresql":
+        return functools.partial(session.cancel_safe, timeout=CANCEL_SECONDS)
+    interrupt: Callable[[], None] = session.interrupt
+    return interrupt
 
 
 def _driver(connection: sa.Connection) -> Any:

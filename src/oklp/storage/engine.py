@@ -25,7 +25,7 @@ from oklp.storage import driver, migrations
 from oklp.storage.checkpoints import Checkpointer
 from oklp.storage.connecting import PATIENCE, connectable, path_of
 from oklp.storage.lanes import Job, Lane, LaneObserver
-from oklp.storage.presence import TAKE_PART
+from oklp.storage.presence import TAKE_PART, VERIFYING_KEY, Turn
 from oklp.storage.tx import Tx
 
 if TYPE_CHECKING:
@@ -203,11 +203,15 @@ class _WriteSessions:
 
 
 class _ReadSessions:
-    """A read lane: one statement for a set, in autocommit; one snapshot for a batch of single reads."""
+    """A read lane: one statement for a set, in autocommit; one snapshot for a batch of single reads.
 
-    def __init__(self, engine: sa.Engine, statement_timeout_ms: int | None = None):
+    With `whole`, sets have a snapshot too: theirs are many statements.
+    """
+
+    def __init__(self, engine: sa.Engine, statement_timeout_ms: int | None = None, *, whole: bool = False):
         self._engine = engine
         self._statement_timeout_ms = statement_timeout_ms
+        self._whole = whole
         postgres = engine.dialect.name == "postgresql"
         self._begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if postgres else "BEGIN"
 
@@ -218,12 +222,12 @@ class _ReadSessions:
         return connection
 
     def begin(self, connection: sa.Connection, operation_id: str, set_based: bool) -> int | None:
-        if not set_based:
+        if self._whole or not set_based:
             connection.exec_driver_sql(self._begin)
         return 0
 
     def commit(self, connection: sa.Connection, topics: set[str], set_based: bool) -> None:
-        if not set_based:
+        if self._whole or not set_based:
             connection.exec_driver_sql("COMMIT")
 
     def rollback(self, connection: sa.Connection, set_based: bool) -> None:
@@ -267,7 +271,8 @@ def _keep_numbers_rising(connection: sa.Connection) -> None:
 
 
 class Database:
-    """A database opened for service: a write lane, a read lane for what is hot, one for all other reads.
+    """A database opened for service: a write lane, and for reads a lane for what is hot, one for reports, one for what
+    reads the whole ledger, and one for all others.
 
     `write`, `read` and their set-based forms are awaited on an event loop; `run` is for threads without one.
     """
@@ -289,7 +294,7 @@ class Database:
         self._listeners: list[Listener] = []
         observer = observer or SilentObserver()
 
-        def lane(name: str, sessions: Any) -> Lane:
+        def lane(name: str, sessions: Any, *, for_hours: bool = False) -> Lane:
             return Lane(
                 name,
                 sessions,
@@ -297,6 +302,7 @@ class Database:
                 queue_limit=queue_limit,
                 batch_limit=batch_limit,
                 observer=observer,
+                for_hours=for_hours,
             )
 
         self._write_sessions = _WriteSessions(self.engine, clock, self.wake, self.node)
@@ -304,7 +310,10 @@ class Database:
         self.read_lane = lane("read", _ReadSessions(self.engine))
         self.browse_lane = lane("browse", _ReadSessions(self.engine))
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
-        self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane)
+        whole = _ReadSessions(self.engine, statement_timeout_ms=0, whole=True)
+        self.audit_lane = lane("audit", whole, for_hours=True)
+        self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane)
+        self.verifying = Turn(self.engine, VERIFYING_KEY)
         self._checkpointer = None if self.postgres else Checkpointer(path_of(url))
         if self._checkpointer is not None:
             self._write_sessions.after_commit = self._checkpointer.commit_happened
@@ -391,6 +400,13 @@ class Database:
         """A long read on one snapshot, out of everybody's way."""
         return await self._submit(self.report_lane, fn, args, kwargs)
 
+    async def audit(self, fn: Callable[[Tx, Sequence[J]], Sequence[T | OklpError]], job: J) -> T:
+        """A set-based read of very much, on one snapshot. Whoever asks while one goes on shares the next.
+
+        Raises Unavailable when the server is stopped: that does not wait for it.
+        """
+        return cast(T, await self._submit_set(self.audit_lane, fn, job))
+
     def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for a thread without an event loop (the command line, tests)."""
         return self._wait(self.write_lane, fn, args, kwargs, set_based=False)
@@ -427,7 +443,7 @@ class Database:
         return await job.future
 
     def close(self) -> None:
-        """Finish what is queued, then close. From any thread but a lane's."""
+        """Finish what is queued, but for audits, then close. From any thread but a lane's."""
         closers = [threading.Thread(target=lane.close) for lane in self._lanes]
         for closer in closers:
             closer.start()
@@ -435,6 +451,7 @@ class Database:
             closer.join()
         if self._checkpointer is not None:
             self._checkpointer.close()
+        self.verifying.leave()
         self.engine.dispose()
 
 

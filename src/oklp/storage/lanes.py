@@ -24,6 +24,7 @@ never split, nor its id changed, before that is settled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -36,6 +37,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from oklp.errors import InvariantBroken, OklpError, Overloaded, Unavailable
+from oklp.storage import driver
 from oklp.storage.tx import Tx
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ RERUN_LIMIT_SECONDS = 10.0
 # How often an event loop goes round before the lane that answered goes on, and how long that may take.
 LOOP_PASSES = 4
 LOOP_PATIENCE_SECONDS = 0.005
+# How often a lane that is closed is told to break off.
+BREAK_SECONDS = 0.1
 LOCK_NOT_AVAILABLE = "55P03"
 # 25006: a standby that is not promoted yet; 57014: the database ended a statement that took too long.
 RETRYABLE_SQLSTATES = frozenset({"25006", "40001", "40P01", LOCK_NOT_AVAILABLE, "57014", "57P01", "57P02", "57P03"})
@@ -139,7 +143,11 @@ def _settle(jobs: list[Job]) -> None:
 
 
 class Lane:
-    """See the module. `submit` and `close` may be called from any thread; everything else runs in the lane's own."""
+    """See the module. `submit` and `close` may be called from any thread; everything else runs in the lane's own.
+
+    A lane `for_hours` is for reads as long as that, which are seldom: its connection, and the memory that it takes, are
+    given back after each batch, and `close` does not wait for one but breaks it off.
+    """
 
     def __init__(
         self,
@@ -150,8 +158,10 @@ class Lane:
         queue_limit: int,
         batch_limit: int,
         observer: LaneObserver,
+        for_hours: bool = False,
     ) -> None:
         self.name = name
+        self._for_hours = for_hours
         self._sessions = sessions
         self._new_operation_id = new_operation_id
         self._queue_limit = queue_limit
@@ -161,6 +171,7 @@ class Lane:
         self._condition = threading.Condition()
         self._closing = False
         self._connection: sa.Connection | None = None
+        self._break_off: Callable[[], None] | None = None  # what the connection is doing
         self._tx: Tx | None = None  # of the last attempt that claimed its operation id
         self._claimed = False  # whether the current attempt did
         self._aside: list[Job] = []  # of the last attempt: those that would have had to wait for a lock
@@ -184,10 +195,16 @@ class Lane:
             self._condition.notify()
 
     def close(self) -> None:
-        """Refuse new jobs, finish those that wait, end the thread."""
+        """Refuse new jobs, finish those that wait (or refuse them too, see the class), end the thread."""
         with self._condition:
             self._closing = True
             self._condition.notify()
+        while self._for_hours and self._thread.is_alive():
+            break_off = self._break_off
+            if break_off is not None:
+                with contextlib.suppress(Exception):  # it may have come to its end just now
+                    break_off()
+            self._thread.join(BREAK_SECONDS)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -207,6 +224,8 @@ class Lane:
                 self._observer.batch(self.name, len(batch), time.perf_counter() - started)
             except Exception:
                 log.exception("lane %s: its observer failed", self.name)
+            if self._for_hours:
+                self._drop_connection()
             self._answer(batch)
         self._drop_connection()
 
@@ -274,6 +293,10 @@ class Lane:
                 for job in aside:
                     self._run_batch([job])
                 return
+            if self._for_hours and self._closing:
+                for job in batch:
+                    job.outcome = Unavailable("The server is shutting down.", retry_after_seconds=2)
+                return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
             if len(batch) > 1 and self._claimed and not lost:
@@ -320,6 +343,8 @@ class Lane:
         connection = self._connection
         if connection is None:
             connection = self._connection = self._sessions.connect()
+            if self._for_hours:
+                self._break_off = driver.breaker(connection)
         set_based = batch[0].set_based
         try:
             number = self._sessions.begin(connection, operation_id, set_based)
@@ -380,6 +405,7 @@ class Lane:
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
+        self._break_off = None
         if connection is not None:
             try:
                 connection.invalidate()

@@ -1,4 +1,5 @@
-"""That a server runs on a database, told by a lock that the kernel or PostgreSQL takes back however the server ends.
+"""That a server runs on a database, told by a lock that the kernel or PostgreSQL takes back however the server ends;
+and, likewise, that one of them is at what one does at a time.
 
 Only servers hold one: commands come and go beside them. No clock is asked, and nothing is left that could be stale.
 
@@ -13,9 +14,11 @@ be had. It belongs to a session: the connection that listens to the other nodes 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +26,11 @@ import sqlalchemy as sa
 
 from oklp.errors import Conflict
 from oklp.storage.connecting import connectable, path_of
+from oklp.storage.tx import Tx
 
 PRESENT_KEY = 0x6F6B6C71
 TAKE_PART = f"SELECT pg_advisory_lock_shared({PRESENT_KEY})"
+VERIFYING_KEY = PRESENT_KEY + 1  # the books
 
 
 class Presence(Protocol):
@@ -109,3 +114,65 @@ class _Member:
         if connection is not None:
             connection.close()
             self._engine.dispose()
+
+
+class Turn:
+    """What one server at a time does, for as long as it likes: nobody's any more when its server has ended.
+
+    On PostgreSQL an advisory lock of a connection of its own; SQLite has one server, which knows by itself. From any
+    thread.
+    """
+
+    def __init__(self, engine: sa.Engine, key: int) -> None:
+        self._engine = engine
+        self._key = key
+        self._postgres = engine.dialect.name == "postgresql"
+        self._mine = threading.Lock()
+        self._connection: sa.Connection | None = None
+
+    def take(self) -> bool:
+        """False when it is somebody's, be it ours. Raises DBAPIError."""
+        if not self._mine.acquire(blocking=False):
+            return False
+        taken = False
+        try:
+            taken = not self._postgres or self._lock()
+        finally:
+            if not taken:
+                self._mine.release()
+        return taken
+
+    def _lock(self) -> bool:
+        connection = self._engine.connect()
+        locked = False
+        try:
+            locked = bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({self._key})").scalar_one())
+        finally:
+            if not locked:
+                connection.close()
+        if locked:
+            self._connection = connection
+        return locked
+
+    def leave(self) -> None:
+        """Let it be anybody's. It may have been left already."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()  # and not pooled: the lock goes with it
+        with contextlib.suppress(RuntimeError):
+            self._mine.release()
+
+    def is_taken(self, tx: Tx) -> bool:
+        """Whether it is somebody's."""
+        if not self._postgres:
+            return self._mine.locked()
+        return bool(tx.driver(_TAKEN, (self._key,)).scalar_one())
+
+
+# A key of 64 bits is shown as its two halves, with 1 beside them. Ours fit into the lower.
+_TAKEN = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = %s AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+"""

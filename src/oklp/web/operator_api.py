@@ -316,7 +316,7 @@ async def list_mails(
 @router.get("/books", response_model=contract.Books)
 async def verify_books(here: Here, operator: AsOperator) -> contract.Books:
     """Prove the ledger, on one snapshot: totals, and every row that is off. Takes as long as the ledger is large."""
-    return await here.db.report(operators.verify_books, operator)
+    return await here.db.audit(operators.verify_books, operator)
 
 
 @router.get("/health", response_model=contract.Health)
