@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +151,40 @@ def test_counters_take_labels_in_order_and_amounts() -> None:
     observability.observe_delivery("test", "timeout", 10.0)
     assert figure("oklp_ledger_posting_sets_total", kind="test-settle") == 3
     assert figure("oklp_deliveries_total", event="test", outcome="timeout") == 1
+
+
+QUEUE = """
+import sys
+from oklp import observability
+observability.lane_queue_jobs.labels("test").set(int(sys.argv[1]))
+observability.count(observability.login_failures)
+print("set", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_an_ended_process_was_at_is_forgotten_and_what_it_counted_is_not(tmp_path: Path) -> None:
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def shown() -> list[str]:
+        code = "from oklp import observability; print(observability.render_metrics().decode())"
+        text = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+        ours = ("oklp_lane_queue_jobs{", "oklp_login_failures_total ")
+        return sorted(line for line in text.splitlines() if line.startswith(ours))
+
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for jobs in ("30", "4"):
+            command = [sys.executable, "-c", QUEUE, jobs]
+            process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(process.communicate)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "set\n"
+            processes.append(process)
+        assert shown() == ['oklp_lane_queue_jobs{lane="test"} 34.0', "oklp_login_failures_total 2.0"]
+        processes[0].kill()
+        processes[0].wait()
+        assert shown() == ['oklp_lane_queue_jobs{lane="test"} 4.0', "oklp_login_failures_total 2.0"]
 
 
 def test_every_series_of_ours_is_listed_for_the_docs() -> None:

@@ -62,6 +62,7 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
 RELOAD_PAUSE_SECONDS = 1.0
+QUEUES_SECONDS = 1.0
 TRAFFIC = frozenset({"calls", "deliveries", "events", "games", "outcomes", "proposals"})
 
 
@@ -212,6 +213,7 @@ async def running(
             for each in (
                 db.watch(presence.relieved),
                 context.hub.run(),
+                _watch_queues(db),
                 _keep_fresh(stale_keys, context.reload_keys),
                 _keep_fresh(stale_games, context.reload_games),
                 _keep_fresh(stale_faults, context.reload_faults),
@@ -301,8 +303,19 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
+def _tell_queues(db: Database) -> None:
+    for lane in db.lanes:
+        observability.lane_queue_jobs.labels(lane.name).set(len(lane))
+
+
+async def _watch_queues(db: Database) -> None:
+    """Each process tells of its own: the one that is asked for figures does not know the queues of the others."""
+    while True:
+        _tell_queues(db)
+        await asyncio.sleep(QUEUES_SECONDS)
+
+
 async def metrics(request: Request) -> Response:
     context: Context = request.app.state.context
-    for lane in (context.db.write_lane, context.db.read_lane, context.db.browse_lane, context.db.report_lane):
-        observability.lane_queue_jobs.labels(lane.name).set(len(lane))
+    _tell_queues(context.db)
     return Response(observability.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

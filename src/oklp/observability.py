@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import IO, Any, cast
 
 import structlog
@@ -32,7 +33,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 # --- request ids -----------------------------------------------------------------------------------------------------
 
@@ -341,10 +342,25 @@ def render_metrics() -> bytes:
     """The figures in Prometheus' text format.
 
     With several processes behind one address, each would show its own share. Where the environment names a
-    `PROMETHEUS_MULTIPROC_DIR` (it must, before this module is imported), all processes' files there are summed.
+    `PROMETHEUS_MULTIPROC_DIR` (it must, before this module is imported), all processes' files there are summed. What a
+    process was at when it ended is forgotten; what it has counted is not.
     """
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
         return generate_latest(REGISTRY)
+    for process in {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}:
+        if not _is_there(process):
+            mark_process_dead(process, folder)  # type: ignore[no-untyped-call]
     everyone = CollectorRegistry()
     MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
     return generate_latest(everyone)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        pass
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from oklp.errors import Conflict, InvalidRequest
-from oklp.services import auth
+from oklp.services import auth, operators
 from oklp.services.vault import Vault, open_vault
 from oklp.settings import Settings
+from oklp.storage import factors, schema
 from oklp.storage import games as store
-from oklp.storage.engine import Database
+from oklp.storage.engine import Database, Tx
+from tests.conftest import MakeDatabase
 from tests.services.world import HOUR, T0, signing_key
 
 OURS, THEIRS = Vault("k" * 32), Vault("w" * 32, "The key in elsewhere/secret.key")
@@ -61,6 +65,84 @@ def test_production_replaces_nothing(make_database: Any) -> None:
         database.run(auth.prepare, settings, OURS, signing_key, T0)
         with pytest.raises(Conflict):
             database.run(auth.prepare, settings, THEIRS, signing_key, T0, lambda: True)
+
+
+def test_production_replaces_a_lost_key_when_it_is_told_to(make_database: MakeDatabase) -> None:
+    url = make_database("sqlite", migrated=True, sandbox=False)
+    with closing(Database(url, clock=lambda: T0)) as database:
+        settings = Settings(database_url=url)
+
+        def replace(vault: Vault, alone: bool) -> list[str]:
+            return database.run(auth.replace_lost, vault, _another_key, T0, lambda: alone, "command-line", "it is gone")
+
+        with pytest.raises(Conflict, match="never served"):
+            replace(THEIRS, True)
+        database.run(auth.prepare, settings, OURS, signing_key, T0)
+        with pytest.raises(Conflict, match="fits"):
+            replace(OURS, True)
+        with pytest.raises(Conflict, match="another server"):
+            replace(THEIRS, False)
+        before = kids(database)
+        assert replace(THEIRS, True) == ["signing keys"]
+        assert kids(database).isdisjoint(before)
+        assert database.run(auth.prepare, settings, THEIRS, signing_key, T0) == []
+        assert database.run(auth.key_ring, THEIRS, T0).current.kid in kids(database)
+        [entry], _ = database.run(operators.audit_log, "platform:keys", None, 5)
+        assert (entry.action, entry.reason, entry.detail) == (
+            "keys.replaced",
+            "it is gone",
+            {"replaced": ["signing keys"]},
+        )
+
+
+def test_an_app_whose_secret_is_lost_is_forgotten_and_codes_and_passkeys_are_not(database: Database) -> None:
+    settings = settings_for(database)
+    database.run(auth.prepare, settings, OURS, signing_key, T0)
+    people = {}
+
+    def enrol(tx: Tx) -> None:
+        for name in ("app-only", "with-codes", "with-passkey", "none"):
+            people[name] = person_id = str(uuid.uuid4())
+            operator = {"id": person_id, "username": name, "username_key": name, "email": "", "email_key": ""}
+            has_factor = name != "none"
+            tx.execute(
+                schema.operators.insert(),
+                {
+                    **operator,
+                    "password_hash": "x",
+                    "created_at": T0,
+                    "second_factor": has_factor,
+                    "role": "admin",
+                    "status": "active",
+                },
+            )
+            if has_factor:
+                factors.put_totp(tx, person_id, OURS.encrypt("secret"), T0)
+                factors.confirm_totp(tx, person_id, T0)
+        factors.replace_codes(tx, people["with-codes"], ["a", "b"])
+        factors.insert_passkey(
+            tx,
+            id=str(uuid.uuid4()),
+            kind="operator",
+            person_id=people["with-passkey"],
+            credential_id="c",
+            public_key="k",
+            sign_count=0,
+            name="key",
+            created_at=T0,
+        )
+
+    database.run(enrol)
+    replaced = database.run(auth.prepare, settings, THEIRS, signing_key, T0, lambda: True)
+    assert replaced == ["authenticator apps of 3", "signing keys"]
+
+    def left(tx: Tx) -> dict[str, bool]:
+        assert all(factors.totp_of(tx, each) is None for each in people.values())
+        found = {row.id: bool(row.second_factor) for row in tx.rows(sa.select(schema.operators))}
+        return {name: found[person_id] for name, person_id in people.items()}
+
+    assert database.run(left) == {"app-only": False, "with-codes": True, "with-passkey": True, "none": False}
+    assert database.run(factors.codes_left, people["with-codes"]) == 2
 
 
 # --- rotating --------------------------------------------------------------------------------------------------------

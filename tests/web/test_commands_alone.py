@@ -58,8 +58,8 @@ def test_commands_follow_the_server_and_not_their_own_defaults(database_url: str
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_a_database_keeps_its_mode(backend: str, make_database: MakeDatabase, tmp_path: Path) -> None:
     plain = shell(Server(make_database(backend), tmp_path))
-    assert "production" in run_cli(plain, "migrate").stdout
-    assert "production" in run_cli(plain, "migrate").stdout
+    assert "was made. It is a production" in run_cli(plain, "migrate").stdout
+    assert "already. It is a production" in run_cli(plain, "migrate").stdout
     assert "production" in refusal(plain, "migrate", "--sandbox")
     assert "production" in refusal({**plain, "OKLP_SANDBOX": "1"}, "migrate")
     plain = shell(Server(make_database(backend), tmp_path))

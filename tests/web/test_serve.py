@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from oklp.storage.presence import announce
 from tests.crash.database import await_servers, rows
 from tests.harness import Server, free_port, run_cli, serving
 
@@ -48,6 +49,20 @@ def test_a_key_that_does_not_fit_is_told_before_the_start(
     run_cli(production(server), "keys", "rotate")
     wrong = production(server, OKLP_SECRET_KEY="w" * 40)
     assert "OKLP_SECRET_KEY does not fit" in refusal(wrong, "serve", "--port", str(server.port), *options)
+
+
+def test_a_lost_key_is_replaced_when_that_is_asked_for(sqlite_url: str, tmp_path: Path) -> None:
+    env = production(Server(sqlite_url, tmp_path))
+    run_cli(env, "migrate")
+    run_cli(env, "keys", "rotate")
+    new = production(Server(sqlite_url, tmp_path), OKLP_SECRET_KEY="w" * 40)
+    replace = ("keys", "replace", "--reason", "the disk with it is gone", "--yes")
+    with contextlib.closing(announce(sqlite_url)):
+        assert "Another server" in refusal(new, *replace)
+    assert "Replaced: signing keys." in run_cli(new, *replace).stdout
+    run_cli(new, "keys", "rotate")
+    assert "nothing is lost" in refusal(new, *replace)
+    assert "does not fit" in refusal(env, "keys", "rotate")
 
 
 def test_production_wants_a_long_key(sqlite_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from oklp.cli.house import DatabaseUrl, Sandbox, opened, out, say
+from oklp.cli.house import DatabaseUrl, PasswordStdin, Sandbox, opened, out, password_of, say
 
 Username = Annotated[str, typer.Argument(help="Whom.")]
 Role = Literal["support", "finance", "admin"]
@@ -16,7 +16,8 @@ Reason = Annotated[str, typer.Option(help="Kept in the audit log.")]
 
 def create(
     username: Annotated[str, typer.Option(help="3 to 32 of A-Z a-z 0-9 _ -")],
-    password: Annotated[str, typer.Option(help="8 to 256 characters.", prompt=True, hide_input=True)],
+    password: Annotated[str, typer.Option(help="8 to 256 characters; asked for if not given.")] = "",
+    password_stdin: PasswordStdin = False,
     email: Annotated[str, typer.Option(help="Where a forgotten password is asked for.")] = "",
     role: Annotated[
         Role | None,
@@ -37,7 +38,8 @@ def create(
     with opened(database_url, sandbox=sandbox) as (settings, db):
         if settings.sandbox and role is None:  # there everybody tries everything
             role = "admin"
-        made = contract.NewOperator(username=username, password=password, email=email or None)
+        secret = password_of(password, password_stdin, new=True)
+        made = contract.NewOperator(username=username, password=secret, email=email or None)
         hashed = hash_password(made.password)
         new = (str(uuid.uuid4()), made.username, hashed, wall_clock(), made.email or "", role)
         say(f"{username} is an operator ({db.run(staff.create, *new).role}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -63,6 +64,8 @@ def serve(
         if "OKLP_PUBLIC_URL" not in os.environ:
             settings = settings_of(database_url, sandbox, public_url=listens_at)
         observability.configure_logging(level=settings.log_level)
+        if not settings.sandbox and settings.public_url == listens_at:
+            observability.get_logger(__name__).warning("public_url_is_the_address_listened_on", url=listens_at)
         # From here on another server must not run on an SQLite file; before it, nothing has been changed.
         presence = announce(settings.database_url)
         make_ready(settings, presence)
@@ -108,10 +111,13 @@ def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) ->
 
     with refusals():
         settings = settings_of(database_url, sandbox)
-        marked = inspect_database(settings.database_url).sandbox
-        for_play = settings.sandbox if marked is None or mode_is_asked_for(settings) else marked
+        before = inspect_database(settings.database_url)
+        asked = before.sandbox is None or mode_is_asked_for(settings)
+        for_play = settings.sandbox if asked else bool(before.sandbox)
         migrate(settings.database_url, sandbox=for_play)
-        say(f"The database is at the current schema. It is a {'sandbox' if for_play else 'production'} database.")
+        done = "is at the current schema already" if before.current else "was brought to the current schema"
+        whose = "sandbox" if for_play else "production"
+        say(f"The database {done if before.initialised else 'was made'}. It is a {whose} database.")
 
 
 def keys_rotate(database_url: DatabaseUrl = "") -> None:
@@ -124,6 +130,30 @@ def keys_rotate(database_url: DatabaseUrl = "") -> None:
         vault = vault_of(settings, db)
         kid = db.run(auth.rotate_keys, settings, vault, generate_key(), wall_clock())
         say(f"The signing key is now {kid}.")
+
+
+def keys_replace(
+    reason: Annotated[str, typer.Option(help="Kept in the audit log.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    database_url: DatabaseUrl = "",
+) -> None:
+    """When OKLP_SECRET_KEY is lost: put what it had encrypted out of use, so that servers start with a new one.
+
+    There are new signing keys and webhook secrets, which studios have to fetch by rotating them. Authenticator apps
+    have to be set up anew. Mails that wait are lost. No server may run.
+    """
+    from oklp.opening import wall_clock
+    from oklp.services import auth, games
+    from oklp.services.vault import open_vault
+    from oklp.signing import generate_key
+    from oklp.storage.presence import announce
+
+    with opened(database_url) as (settings, db), contextlib.closing(announce(settings.database_url)) as here:
+        if not yes:
+            typer.confirm("Replace all keys, webhook secrets and authenticator apps?", abort=True, err=True)
+        given = (open_vault(settings), generate_key, wall_clock(), here.alone, games.COMMAND_LINE, reason)
+        for each in db.run(auth.replace_lost, *given):
+            say(f"Replaced: {each}.")
 
 
 def books_verify(

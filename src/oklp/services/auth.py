@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from oklp.errors import Conflict, NotFound, OklpError, TooManyRequests, Unauthen
 from oklp.services import views
 from oklp.services.vault import CHECK, Vault
 from oklp.settings import Settings
-from oklp.storage import factors, games, players, tickets
+from oklp.storage import events, factors, games, players, tickets
 from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
@@ -64,20 +65,12 @@ def prepare(
     if platform is None:
         raise Conflict("The database is not initialised; run `oklp migrate`.")
     replaced = []
-    if platform.secret_check is not None and not vault.fits(platform.secret_check):
+    if platform.secret_check is None:
+        games.update_platform(tx, secret_check=vault.encrypt(CHECK))
+    elif not vault.fits(platform.secret_check):
         if not settings.sandbox:
             raise vault.misfit()
-        if not alone():
-            raise Conflict(
-                f"{vault.source} does not fit this database, on which another server runs with one that does."
-            )
-        games.delete_signing_keys(tx)
-        for game_id in games.delete_webhook_secrets(tx):
-            add_webhook_secret(tx, vault, game_id, signing.new_webhook_secret(secrets.token_bytes(32)), now)
-            replaced.append(f"webhook secret of {game_id}")
-        replaced.append("signing keys")
-    if platform.secret_check is None or replaced:
-        games.update_platform(tx, secret_check=vault.encrypt(CHECK))
+        replaced = _replace_unreadable(tx, vault, now, alone)
     told = {
         "public_url": settings.public_url,
         "realm": settings.realm,
@@ -89,6 +82,50 @@ def prepare(
         _add_key(tx, vault, new_key(), now)
         tx.notify("keys")
     return replaced
+
+
+def replace_lost(
+    tx: Tx,
+    vault: Vault,
+    new_key: Callable[[], str],
+    now: int,
+    alone: Callable[[], bool],
+    actor: str,
+    reason: str,
+) -> list[str]:
+    """For production whose `OKLP_SECRET_KEY` is lost: as the sandbox does by itself. Returns the same as `prepare`.
+
+    Raises Conflict when nothing is lost, or another server runs.
+    """
+    games.lock_platform(tx)
+    platform = games.platform(tx)
+    if platform is None or platform.secret_check is None:
+        raise Conflict("This database was never served: nothing is encrypted in it.")
+    if vault.fits(platform.secret_check):
+        raise Conflict(f"{vault.source} fits this database, and nothing is lost. `oklp keys rotate` replaces keys.")
+    replaced = _replace_unreadable(tx, vault, now, alone)
+    _add_key(tx, vault, new_key(), now)
+    detail = json.dumps({"replaced": replaced})
+    events.insert_audit(
+        tx, at=now, actor=actor, action="keys.replaced", subject="platform:keys", reason=reason, detail=detail
+    )
+    return replaced
+
+
+def _replace_unreadable(tx: Tx, vault: Vault, now: int, alone: Callable[[], bool]) -> list[str]:
+    """What only a key could read that is gone. Mails that wait fail by themselves."""
+    if not alone():
+        raise Conflict(f"{vault.source} does not fit this database, on which another server runs with one that does.")
+    games.update_platform(tx, secret_check=vault.encrypt(CHECK))
+    games.delete_signing_keys(tx)
+    replaced = []
+    for game_id in games.delete_webhook_secrets(tx):
+        add_webhook_secret(tx, vault, game_id, signing.new_webhook_secret(secrets.token_bytes(32)), now)
+        replaced.append(f"webhook secret of {game_id}")
+    apps = factors.forget_apps(tx)
+    if apps:
+        replaced.append(f"authenticator apps of {apps}")
+    return [*replaced, "signing keys"]
 
 
 def _token_seconds(settings: Settings) -> int:

@@ -312,13 +312,13 @@ class Database:
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
         whole = _ReadSessions(self.engine, statement_timeout_ms=0, whole=True)
         self.audit_lane = lane("audit", whole, for_hours=True)
-        self._lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane)
+        self.lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane)
         self.verifying = Turn(self.engine, VERIFYING_KEY)
         self._checkpointer = None if self.postgres else Checkpointer(path_of(url))
         if self._checkpointer is not None:
             self._write_sessions.after_commit = self._checkpointer.commit_happened
             self._checkpointer.start()
-        for each in self._lanes:
+        for each in self.lanes:
             each.start()
 
     # --- waking ---
@@ -444,7 +444,7 @@ class Database:
 
     def close(self) -> None:
         """Finish what is queued, but for audits, then close. From any thread but a lane's."""
-        closers = [threading.Thread(target=lane.close) for lane in self._lanes]
+        closers = [threading.Thread(target=lane.close) for lane in self.lanes]
         for closer in closers:
             closer.start()
         for closer in closers:

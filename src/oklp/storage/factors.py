@@ -95,6 +95,19 @@ def delete_all(tx: Tx, person_id: str) -> None:
         tx.execute(table.delete().where(table.c.person_id == person_id))
 
 
+def forget_apps(tx: Tx) -> int:
+    """Every authenticator app: the key that its secret was encrypted with is gone. Returns of how many people.
+
+    Passkeys and recovery codes stay. Who has neither has no second factor any more.
+    """
+    rows = tx.rows(t.delete().returning(t.c.confirmed_at))
+    left = sa.union(sa.select(p.c.person_id), sa.select(r.c.person_id))
+    for people in (schema.players, schema.members, schema.operators):
+        without = sa.and_(people.c.second_factor, people.c.id.not_in(left))
+        tx.execute(people.update().where(without).values(second_factor=False))
+    return sum(row[0] is not None for row in rows)
+
+
 # --- challenges ------------------------------------------------------------------------------------------------------
 
 
