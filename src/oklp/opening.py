@@ -12,7 +12,7 @@ from oklp.services import auth
 from oklp.services.vault import open_vault
 from oklp.settings import Settings
 from oklp.signing import generate_key
-from oklp.storage.engine import Database, inspect_database, migrate
+from oklp.storage.engine import NEWER, Database, inspect_database, migrate
 from oklp.storage.presence import Presence
 
 log = get_logger(__name__)
@@ -39,6 +39,8 @@ def check_database(settings: Settings) -> None:
             "There is no database yet. For play money give --sandbox (or OKLP_SANDBOX=1), which makes one; for"
             " production run `oklp migrate` first. A database stays what it was made as."
         )
+    if state.newer:
+        raise Conflict(NEWER)
     if not state.current:
         raise Conflict("The database is not at the current schema; run `oklp migrate` first.")
 

@@ -21,6 +21,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from oklp.errors import Conflict, InvariantBroken
+from oklp.opening import check_database
+from oklp.settings import Settings
 from oklp.storage import engine, events, ledger, migrations, schema
 from oklp.storage.engine import Database, Tx, connectable, horizon, inspect_database, migrate
 from oklp.storage.tx import Row
@@ -345,10 +347,10 @@ migrate(sys.argv[1], sandbox=sys.argv[2] == "sandbox", now=7)
 
 
 def test_migrating_again_changes_nothing(database_url: str) -> None:
-    assert inspect_database(database_url) == (False, False, None)
+    assert inspect_database(database_url) == (False, False, None, False)
     migrate(database_url, sandbox=True, now=1)
     before = contents(database_url)
-    assert inspect_database(database_url) == (True, True, True)
+    assert inspect_database(database_url) == (True, True, True, False)
     migrate(database_url, sandbox=True, now=2)
     assert contents(database_url) == before
 
@@ -360,14 +362,14 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_looking_leaves_a_missing_file_missing(tmp_path: Path) -> None:
-    assert inspect_database(f"sqlite:///{tmp_path / 'none.db'}") == (False, False, None)
+    assert inspect_database(f"sqlite:///{tmp_path / 'none.db'}") == (False, False, None, False)
     assert not (tmp_path / "none.db").exists()
 
 
 def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
     processes = [run_python(MIGRATE, database_url, "sandbox") for _ in range(4)]
     assert [(process.wait(LONG_SECONDS * 2), process.communicate()[1]) for process in processes] == [(0, "")] * 4
-    assert inspect_database(database_url) == (True, True, True)
+    assert inspect_database(database_url) == (True, True, True, False)
 
 
 def test_play_money_and_money_never_share_a_database(database_url: str, make_database: Any) -> None:
@@ -389,6 +391,18 @@ def test_of_two_modes_that_migrate_at_once_one_wins(database_url: str) -> None:
     for mode, (status, errors) in zip(modes, ends, strict=True):
         assert (status == 0) == (mode == winner)
         assert mode == winner or "Conflict" in errors
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_an_older_version_says_that_the_schema_is_newer(backend: str, make_database: Any) -> None:
+    """To migrate is no advice for whoever has gone back to an older version."""
+    url = make_database(backend, migrated=True, sandbox=False)
+    with connectable(url).connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Conflict, match="newer schema"):
+        check_database(Settings(database_url=url, sandbox=False))
+    with pytest.raises(Conflict, match="newer schema"):
+        migrate(url, sandbox=False)
 
 
 def test_the_newest_revision_is_known_by_name() -> None:

@@ -44,6 +44,7 @@ Listener = Callable[[set[str], Sequence[Any]], None]
 CHANNEL = "oklp"
 PQTRANS_INERROR = 3  # libpq's word for a transaction that has failed
 POLL_SECONDS = 0.1
+NEWER = "The database is at a newer schema than this version knows; run that version, or restore a backup."
 TOPICS = frozenset({"answers", "calls", "deliveries", "events", "faults", "games", "keys", "listeners", "mails"})
 
 
@@ -68,11 +69,12 @@ def horizon(tx: Tx) -> int:
 
 
 class DatabaseState(NamedTuple):
-    """What is at an address: no schema yet, an older one, or the current one; and whose database it is."""
+    """What is at an address: no schema yet, an older, the current, or a `newer` one; and whose database it is."""
 
     initialised: bool
     current: bool
     sandbox: bool | None
+    newer: bool = False
 
 
 def inspect_database(url: str) -> DatabaseState:
@@ -85,8 +87,8 @@ def inspect_database(url: str) -> DatabaseState:
             if not sa.inspect(connection).has_table("platform"):
                 return DatabaseState(initialised=False, current=False, sandbox=None)
             sandbox = connection.exec_driver_sql("SELECT sandbox FROM platform").scalar()
-            current = migrations.schema_is_current(connection)
-            return DatabaseState(True, current, None if sandbox is None else bool(sandbox))
+            current, newer = migrations.schema_is_current(connection), migrations.schema_is_newer(connection)
+            return DatabaseState(True, current, None if sandbox is None else bool(sandbox), newer)
     finally:
         engine.dispose()
 
@@ -94,9 +96,12 @@ def inspect_database(url: str) -> DatabaseState:
 def migrate(url: str, *, sandbox: bool, now: int | None = None) -> None:
     """Bring a database to the current schema and mark whose it is (contract section B6).
 
-    Raises Conflict when it is marked as the other mode's: play money and money never share a database.
+    Raises Conflict when it is marked as the other mode's: play money and money never share a database; and when its
+    schema is newer than this code.
     """
     state = inspect_database(url)
+    if state.newer:
+        raise Conflict(NEWER)
     if state.sandbox is not None:
         _check_mode(state.sandbox, sandbox)
     if state.current and state.sandbox is not None:

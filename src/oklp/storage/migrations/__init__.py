@@ -51,6 +51,15 @@ def migrate(connection: sa.Connection) -> None:
 
 def schema_is_current(connection: sa.Connection) -> bool:
     """True when the database is at the newest revision that this code knows."""
+    return _revisions(connection) == [HEAD]
+
+
+def schema_is_newer(connection: sa.Connection) -> bool:
+    """True when the database is at a revision after the newest that this code knows: they are numbered."""
+    return max(_revisions(connection), default="") > HEAD
+
+
+def _revisions(connection: sa.Connection) -> list[str]:
     if not sa.inspect(connection).has_table("alembic_version"):
-        return False
-    return list(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()) == [HEAD]
+        return []
+    return list(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
