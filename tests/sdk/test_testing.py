@@ -74,7 +74,7 @@ def test_what_it_refuses(platform: StandIn, client: Client) -> None:
     with Client(stranger) as other, pytest.raises(CredentialsError):
         other.token_info("unknown")
     answer = httpx.post(f"{platform.config.okletsplay_url}/api/game/v1/finish", content=b"{")
-    assert answer.status_code == 401
+    assert (answer.status_code, answer.json()["type"]) == (401, "urn:oklp:error:unauthenticated")
 
 
 def test_it_fails_as_often_as_it_is_told_to(platform: StandIn, client: Client) -> None:

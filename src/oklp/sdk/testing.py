@@ -322,7 +322,7 @@ def _server(platform: StandIn) -> ThreadingHTTPServer:
 
         def refuse(self, refusal: OklpError, faults: list[tuple[str, str]]) -> None:
             problem = Problem(
-                type=f"urn:oklp:{refusal.code}",
+                type=f"urn:oklp:error:{refusal.code}",
                 title=refusal.title,
                 status=refusal.failed_with if isinstance(refusal, _Failure) else refusal.status,
                 detail=refusal.detail,
