@@ -206,7 +206,9 @@ def _parameter_row(path: str, parameter: Any, annotation: Any) -> list[str]:
         shown = code(str(parameter.name).upper())
     if not parameter.help:
         raise UndocumentedError(f"{shown} of `{path}` has no help")
-    if parameter.required:
+    if getattr(parameter, "prompt", None):
+        default = "asked for when missing"
+    elif parameter.required:
         default = "required"
     elif annotation is bool:
         default = "on" if parameter.default else "off"
@@ -271,7 +273,8 @@ def metrics_page() -> str:
         "`src/oklp/observability.py`",
         "`GET /metrics` answers in Prometheus' text format. Durations are in seconds. A histogram has the series "
         "`…_bucket`, `…_sum` and `…_count`. The process's own figures (`process_resident_memory_bytes`, "
-        "`process_cpu_seconds_total`, …) are there as well.",
+        "`process_cpu_seconds_total`, …) are there as well, unless the sum of several processes is answered: "
+        "`--workers` above 1, or `PROMETHEUS_MULTIPROC_DIR`.",
         table(["Metric", "Kind", "Labels", "What it counts"], rows),
     )
 

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         default="http://127.0.0.1:8000",
-        description="The address the outside sees. It goes into developer configs, the issuer and links.",
+        description="The address the outside sees. It goes into developer configs, the issuer and links. Unset, `oklp "
+        "serve` takes the address that it listens on: production needs it set.",
     )
     realm: str = Field(default="oklp", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the issuer's realm.")
     sandbox: bool = Field(
@@ -62,7 +63,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         default=SecretStr(""),
-        description="Encrypts keys and webhook secrets at rest: 32 characters or more in production. The sandbox makes "
+        description="Encrypts at rest what must be read again: signing keys, webhook secrets, secrets of authenticator "
+        "apps, mails that wait. 32 characters or more in production, which is not served without it. The sandbox makes "
         "one in the data folder.",
     )
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 currency of a new game.")
@@ -98,7 +100,12 @@ class Settings(BaseSettings):
         description="Calls of one game that a process notes for `oklp logs tail`; of more the number alone. 0: none.",
     )
     call_log_seconds: Seconds = Field(default=24 * 3600, description="How long the log of a game's calls is kept.")
-    login_failures: int = Field(default=10, ge=1, description="Failed log-ins for one name within the window.")
+    login_failures: int = Field(
+        default=10,
+        ge=1,
+        description="Failed log-ins for one name from one address within the window; for the name from anywhere, ten "
+        "times as many.",
+    )
     login_window_seconds: Seconds = Field(default=300, description="The window in which failed log-ins are counted.")
     password_reset_seconds: Seconds = Field(default=1_800, description="How long the link of a password reset works.")
     email_verification_seconds: Seconds = Field(
@@ -136,7 +143,8 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         default=1_200,
         ge=1,
-        description="Requests of one caller to the player, studio and operator APIs; the sandbox does not limit them.",
+        description="Requests of one caller to the player, studio and operator APIs and to web pages; each process "
+        "counts for itself. A caller is a session, or without one an address. The sandbox does not limit them.",
     )
     queue_limit: int = Field(default=2_000, ge=1, description="Jobs waiting for a lane before the answer is 503.")
     batch_limit: int = Field(default=256, ge=1, le=5_000, description="Jobs that share one commit at the most.")
@@ -146,7 +154,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Comma-separated addresses of reverse proxies whose `X-Forwarded-For` is believed.",
+        description="Comma-separated addresses of reverse proxies whose `X-Forwarded-For` is believed. Behind a proxy "
+        "that is not named here, everybody has its address, and shares its limits.",
     )
     payment_provider: Literal["", "sandbox"] = Field(
         default="",

@@ -46,7 +46,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def login(
     url: Annotated[str, typer.Option("--url", envvar="OKLP_URL", help="Address of the platform.")],
-    username: Annotated[str, typer.Option(help="Of a member of the studio; asked for if not given.", prompt=True)],
+    username: Annotated[str, typer.Option(help="Of a member of the studio.", prompt=True)],
     password: Annotated[
         str, typer.Option(envvar="OKLP_STUDIO_PASSWORD", help="Better not here, where others may see it.")
     ] = "",

@@ -118,7 +118,7 @@ async def add_member(
 async def change_member(
     here: Here, member: AsOwner, member_id: Annotated[contract.UserId, Path()], body: contract.MemberPatch
 ) -> contract.StudioMember:
-    """Another role, from the member's next request on. A studio keeps at least one owner."""
+    """Another role. The member's sessions end, unless he changes his own. A studio keeps at least one owner."""
     return await here.db.write(
         studios.change_member, member.actor, member.studio_id, member_id, body.role, here.clock()
     )
