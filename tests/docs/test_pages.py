@@ -17,6 +17,8 @@ import pytest
 import oklp
 from oklp.errors import OklpError
 from oklp.errors import __doc__ as errors_tree
+from oklp.storage.book_checks import CHECKS
+from oklp.storage.books import MALFORMED
 from scripts import gen_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,12 @@ def test_every_refusal_of_any_room_has_a_documented_code() -> None:
     page = (gen_docs.DOCS / "errors.md").read_text(encoding="utf-8")
     ours = [error for error in below(OklpError) if error.__module__.startswith("oklp.")]
     assert {error.__name__ for error in ours if f"`{error.code}`" not in page} == set()
+
+
+def test_every_check_of_the_books_is_explained() -> None:
+    """Whoever is woken by one reads there what it proves."""
+    page = (gen_docs.DOCS / "when-things-go-wrong.md").read_text(encoding="utf-8")
+    assert [name for name in [MALFORMED, *(each.name for each in CHECKS)] if f"`{name}`" not in page] == []
 
 
 def test_codes_of_errors_are_unique() -> None:
