@@ -62,7 +62,6 @@ warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 
 POOL_THREADS = 2
 RELOAD_PAUSE_SECONDS = 1.0
-QUEUES_SECONDS = 1.0
 TRAFFIC = frozenset({"calls", "deliveries", "events", "games", "outcomes", "proposals"})
 
 
@@ -213,7 +212,7 @@ async def running(
             for each in (
                 db.watch(presence.relieved),
                 context.hub.run(),
-                _watch_queues(db),
+                _each_second(context, stale_keys),
                 _keep_fresh(stale_keys, context.reload_keys),
                 _keep_fresh(stale_games, context.reload_games),
                 _keep_fresh(stale_faults, context.reload_faults),
@@ -298,6 +297,8 @@ async def readyz(request: Request) -> Response:
     except Exception as error:
         log.warning("not_ready", error=str(error))
         return JSONResponse({"status": "database not reachable"}, 503, {"Retry-After": "2"})
+    if state.newer:
+        return JSONResponse({"status": "database is at a newer schema"}, 503, {"Retry-After": "2"})
     if not state.current:
         return JSONResponse({"status": "database not migrated"}, 503, {"Retry-After": "2"})
     return JSONResponse({"status": "ready"})
@@ -308,11 +309,17 @@ def _tell_queues(db: Database) -> None:
         observability.lane_queue_jobs.labels(lane.name).set(len(lane))
 
 
-async def _watch_queues(db: Database) -> None:
-    """Each process tells of its own: the one that is asked for figures does not know the queues of the others."""
+async def _each_second(context: Context, stale_keys: asyncio.Event) -> None:
+    """Each process tells of its own queues: the one that is asked for figures does not know those of the others.
+
+    And it lets go of keys whose time is over, of which nobody else tells it.
+    """
     while True:
-        _tell_queues(db)
-        await asyncio.sleep(QUEUES_SECONDS)
+        _tell_queues(context.db)
+        ends_at = context.keys.ends_at
+        if ends_at is not None and ends_at <= context.clock():
+            stale_keys.set()
+        await asyncio.sleep(1)
 
 
 async def metrics(request: Request) -> Response:

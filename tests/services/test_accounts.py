@@ -561,6 +561,18 @@ def test_a_hopeless_mail_is_given_up_and_so_is_one_whose_link_has_run_out(house:
     assert world.now <= until + MINUTE
 
 
+def test_a_mail_whose_time_was_over_when_the_server_came_back_is_not_sent(house: House) -> None:
+    house.sign_up("ada", "ada@example.org")
+    house.deliver()
+    house.ask_reset("ada")
+    house.run(accounts.answer_resets, house.settings, house.world.vault, house.world.new_id, house.world.now, 10)
+    house.world.now += 31 * MINUTE
+    house.deliver()
+    [late] = [mail for mail in house.mails() if mail.kind == "password-reset"]
+    assert (late.state, late.attempts, late.last_error) == ("failed", 0, "it could not be sent in time")
+    assert len(house.box.taken) == 1
+
+
 def test_an_attempt_that_nobody_recorded_is_made_again(house: House) -> None:
     world = house.world
     house.sign_up("ada", "ada@example.org")

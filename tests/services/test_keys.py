@@ -157,9 +157,9 @@ def test_a_retired_key_outlives_the_tokens_of_every_server(database: Database) -
     life = HOUR + 10_000 + 60_000  # of an access token; a webhook's exchange; what clocks may differ by
     assert {row.kid: row.expires_at for row in database.run(store.signing_keys)} == {old: T0 + HOUR + life, new: None}
     ring = database.run(auth.key_ring, OURS, T0 + HOUR + life - 1)
-    assert {key["kid"] for key in ring.jwks["keys"]} == {old, new}
+    assert ({key["kid"] for key in ring.jwks["keys"]}, ring.ends_at) == ({old, new}, T0 + HOUR + life)
     ring = database.run(auth.key_ring, OURS, T0 + HOUR + life)
-    assert {key["kid"] for key in ring.jwks["keys"]} == {new}
+    assert ({key["kid"] for key in ring.jwks["keys"]}, ring.ends_at) == ({new}, None)
 
 
 def _another_key() -> str:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from typing import Any
 import httpx
 import pytest
 
+from oklp.storage import schema
+from oklp.storage.engine import connectable
 from oklp.storage.presence import announce
 from tests.crash.database import await_servers, rows
 from tests.harness import Server, free_port, run_cli, serving
 
 KEY = "k" * 40
 TOKEN = "/auth/realms/oklp/protocol/openid-connect/token"
+CERTS = "/auth/realms/oklp/protocol/openid-connect/certs"
 
 
 def production(server: Server, **env: str) -> dict[str, str]:
@@ -81,7 +85,9 @@ def test_production_has_no_provider_that_makes_money(migrated_url: str, tmp_path
 
 def test_a_second_server_does_not_take_the_keys_of_the_first(postgres_url: str, tmp_path: Path) -> None:
     """Each sandbox makes a key in its own data folder, and only one of them fits the database."""
-    first, second = Server(postgres_url, tmp_path / "first"), Server(postgres_url, tmp_path / "second")
+    (temporary := tmp_path / "temporary").mkdir()
+    first = Server(postgres_url, tmp_path / "first", more_env={"TMPDIR": str(temporary)})
+    second = Server(postgres_url, tmp_path / "second")
     try:
         first.start("--workers", "2")
         game = first.register("http://127.0.0.1:9/")
@@ -90,7 +96,9 @@ def test_a_second_server_does_not_take_the_keys_of_the_first(postgres_url: str, 
         assert str(tmp_path / "second" / "secret.key") in said
         assert rows(postgres_url, "SELECT kid, private_key FROM signing_keys") == secrets
         assert first.studio.get(f"/games/{game.client_id}").status_code == 200
+        assert list(temporary.glob("oklp-metrics-*"))
         assert first.stop() == 0
+        assert not list(temporary.iterdir())
         await_servers(postgres_url, 0)
         second.start()
         assert rows(postgres_url, "SELECT kid FROM signing_keys") != [(kid,) for kid, _ in secrets]
@@ -99,6 +107,33 @@ def test_a_second_server_does_not_take_the_keys_of_the_first(postgres_url: str, 
     finally:
         first.stop()
         second.stop()
+
+
+def test_a_server_lets_go_of_a_retired_key_when_its_time_is_over(migrated_url: str, tmp_path: Path) -> None:
+    with serving(migrated_url, tmp_path) as server:
+
+        def known() -> set[str]:
+            return {key["kid"] for key in httpx.get(server.url + CERTS).json()["keys"]}
+
+        def until(kids: set[str]) -> None:
+            give_up_at = time.monotonic() + 30
+            while known() != kids:
+                assert time.monotonic() < give_up_at
+                time.sleep(0.1)
+
+        [first] = known()
+        server.cli("keys", "rotate")
+        engine = connectable(migrated_url)
+        with engine.begin() as connection:
+            # Else it would take minutes; the server reads it with the next rotation.
+            soon = int(time.time() * 1000) + 4_000
+            connection.execute(
+                schema.signing_keys.update().where(schema.signing_keys.c.kid == first), {"expires_at": soon}
+            )
+        engine.dispose()
+        server.cli("keys", "rotate")
+        second, third = [kid for (kid,) in rows(migrated_url, "SELECT kid FROM signing_keys") if kid != first]
+        until({second, third})
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from oklp.storage.presence import Presence
 
 WIDEST = 1_000  # columns
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def serve(
@@ -94,15 +95,17 @@ def _run(settings: Settings, presence: Presence, sockets: list[socket.socket], w
     serving.allow_many_connections()
     # uvicorn drains, shuts down, and then raises the signal again for whoever was there before it: a clean end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if workers > 1:  # each process counts for itself; /metrics must tell of all
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="oklp-metrics-"))
     try:
         serving.listen(sockets)
     except OSError as error:  # somebody else had the same port, and was the first to listen
         fail(f"cannot listen on {listens_at}: {error.strerror}")
     observability.get_logger(__name__).info("listening", url=listens_at, public_url=settings.public_url)
-    app = serving.app_of(settings, presence) if workers == 1 else serving.WORKER
-    return serving.run(app, settings, sockets, workers)
+    with contextlib.ExitStack() as until_the_end:
+        if workers > 1 and not os.environ.get(METRICS):  # each process counts for itself; /metrics must tell of all
+            folder = tempfile.TemporaryDirectory(prefix="oklp-metrics-", ignore_cleanup_errors=True)
+            os.environ[METRICS] = until_the_end.enter_context(folder)
+        app = serving.app_of(settings, presence) if workers == 1 else serving.WORKER
+        return serving.run(app, settings, sockets, workers)
 
 
 def migrate_command(database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> None:

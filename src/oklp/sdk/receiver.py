@@ -281,7 +281,7 @@ def _problem(
         headers["retry-after"] = str(retry_after_seconds)
     if allow:
         headers["allow"] = ", ".join(METHODS)
-    problem = {"type": f"urn:oklp:{code}", "title": title, "status": status, "detail": detail}
+    problem = {"type": f"urn:oklp:error:{code}", "title": title, "status": status, "detail": detail}
     return WebhookAnswer(status, headers, json.dumps(problem).encode("utf-8"))
 
 

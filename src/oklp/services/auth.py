@@ -28,12 +28,13 @@ PER_NAME_FACTOR = 10
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The newest key signs; all that are listed verify."""
+    """The newest key signs; all that are listed verify, until the first that was retired ends, at `ends_at`."""
 
     current: signing.SigningKey
     verifying: signing.VerifyingKeys
     jwks: dict[str, Any]
     public_key: str
+    ends_at: int | None
 
 
 class Served(NamedTuple):
@@ -185,7 +186,8 @@ def key_ring(tx: Tx, vault: Vault, now: int) -> KeyRing:
     for row in rows:
         if row.kid != current.kid:
             jwks["keys"].append(signing.SigningKey(vault.decrypt(row.private_key)).public_jwk())
-    return KeyRing(newest, signing.VerifyingKeys.from_jwks(jwks), jwks, current.public_key)
+    ends_at = min((row.expires_at for row in rows if row.expires_at is not None), default=None)
+    return KeyRing(newest, signing.VerifyingKeys.from_jwks(jwks), jwks, current.public_key, ends_at)
 
 
 # --- the issuer's clients --------------------------------------------------------------------------------------------

@@ -130,6 +130,10 @@ def claim(tx: Tx, vault: Vault, now: int, limit: int) -> list[Letter]:
     """Begin an attempt for mails that are due. It is recorded before it is made."""
     letters = []
     for row in store.due(tx, "waiting", now, limit):
+        if row.give_up_at <= now:  # nobody could send it in time: its link has expired, or its news are old
+            error = row.last_error or "it could not be sent in time"
+            store.update(tx, row.id, state="failed", next_attempt_at=None, last_error=error, content=None)
+            continue
         try:
             values = values_of(vault, row)
         except Conflict as misfit:

@@ -77,8 +77,9 @@ class Context:
     async def reload_keys(self) -> None:
         """Take on keys that were rotated, here or elsewhere."""
         keys = await self.db.read(auth.key_ring, self.vault, self.clock())
-        if keys.jwks != self.keys.jwks:
-            self.keys = keys
+        changed = keys.jwks != self.keys.jwks
+        self.keys = keys
+        if changed:
             self.tokens.replace_keys(keys.verifying)
 
     async def reload_games(self) -> None:
