@@ -36,6 +36,7 @@ def test_a_suspended_game_has_a_page_that_says_so_and_offers_no_match(served: Se
         said = main_of(answer)
         assert "<h1>Gone for Now</h1>" in said
         assert "<h2>Not offered at the moment</h2>" in said
+        assert "being played or about to start goes on" in said, "only what is pending was called off"
         assert next_of(answer) == ways
         assert "/matches/new" not in said
         assert REASON not in html.unescape(answer.text)
@@ -43,6 +44,7 @@ def test_a_suspended_game_has_a_page_that_says_so_and_offers_no_match(served: Se
     assert re.search(r'<section class="empty" id="waiting" data-refresh>', main_of(site.get(page)))
     german = browser(served, **{"Accept-Language": "de"}).get(page).text
     assert "Zurzeit nicht angeboten" in german
+    assert "gespielt wird oder gerade beginnt, geht weiter" in german
     assert one.call("GET", page).status_code == 404, "of what can be played, the API tells"
     vet("approve")
     again = site.get(page)
