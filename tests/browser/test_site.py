@@ -223,6 +223,31 @@ def test_a_session_that_ends_in_mid_form_loses_nothing_typed(
         somebody.faults = [fault for fault in somebody.faults if "401" not in fault]
 
 
+def test_a_field_that_is_folded_away_unfolds_when_the_browser_refuses_it(
+    platform: Server, game: GameServer, browser: Browser
+) -> None:
+    player = PlayerClient(platform.url)
+    with visitor(browser) as somebody:
+        page = somebody.page
+        enter(page, "player", player.http)
+        page.goto(f"{platform.url}/matches/new?game={game.game_id}")
+        summary, teams = page.locator("details.extra > summary"), page.locator("#f-teams")
+        make = page.get_by_role("button", name="Make the match")
+        for wrong in ("1", ""):
+            if not teams.is_visible():
+                summary.click()
+            teams.fill(wrong)
+            summary.click()
+            expect(teams).to_be_hidden()
+            make.click()
+            expect(teams).to_be_visible()
+            expect(teams).to_be_focused()  # and so the browser says at it what is wrong
+        assert page.url.partition("?")[0] == f"{platform.url}/matches/new"
+        teams.fill("2")
+        make.click()
+        expect(page.get_by_role("heading", name="Ready?")).to_be_visible()
+
+
 def test_without_a_connection_the_page_says_so_and_keeps_what_is_typed(platform: Server, browser: Browser) -> None:
     player = PlayerClient(platform.url)
     with visitor(browser, **PHONE) as somebody:

@@ -98,6 +98,11 @@ addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
+// What the browser refuses to send unfolds: it points at no field that is not in sight, and a press would do nothing.
+document.addEventListener("invalid", ({ target }) => {
+  for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+}, true);
+
 // Where a row of pages is wider than a phone, the one that is shown is in sight.
 for (const tab of document.querySelectorAll(".subnav [aria-current]")) {
   const [row, own] = [tab.parentElement.getBoundingClientRect(), tab.getBoundingClientRect()];
