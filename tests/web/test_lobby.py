@@ -8,7 +8,7 @@ import re
 
 from tests.harness import PlayerClient, Server, paid_match
 from tests.web.test_error_pages import main_of, next_of
-from tests.web.test_pages import browser, logged_in
+from tests.web.test_pages import browser, logged_in, tokens
 from tests.web.test_rooms import refused_for
 
 BACKENDS = ("sqlite",)
@@ -93,3 +93,23 @@ def test_a_new_match_offers_as_many_teams_and_players_as_the_game_takes(served: 
     folded = '<details class="extra">'
     assert folded in of_relay
     assert folded not in site.get("/matches/new", params={"game": relay, "teams": "2"}).text
+
+
+def test_an_emptied_number_is_the_fewest_that_the_game_takes(served: Server) -> None:
+    relay = served.register(discovery="pull", teams_min=3, teams_max=5, team_size_min=2, team_size_max=4).client_id
+    player = PlayerClient(served.url)
+    site = logged_in(served, player)
+
+    def made(**numbers: str) -> list[int]:
+        page = site.get("/matches/new", params={"game": relay}).text
+        answer = site.post("/matches/new", data={**tokens(page), "game": relay, "fee": "5", **numbers})
+        assert answer.status_code == 303, answer.text
+        match = player.call("GET", answer.headers["Location"]).json()
+        return [len(match["teams"]), match["team_size"]]
+
+    assert made(teams="", team_size="") == [3, 2]
+    assert made(teams="4") == [4, 2]
+    status, said = refused_for(site, "/matches/new", game=relay, fee="5", teams="2")
+    assert (status, "This game takes from 3 to 5." in said) == (422, True), "what was typed is not made to fit"
+    status, said = refused_for(site, "/matches/new", game="", fee="5")
+    assert (status, 'id="e-game"' in said) == (422, True), "without a game it is that which is wrong"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -100,13 +101,14 @@ async def create_match(visit: Visit) -> Response:
     here, fields = visit.here, visit.fields
     try:
         invited = words.names_in(fields.get("invite", ""))
+        fewest = await _fewest(visit)
         body = forms.model(
             contract.NewMatch,
             {
                 "game_id": fields.get("game", ""),
                 "entry_fee": {"amount": forms.amount(visit, "fee"), "currency": here.settings.currency},
-                "teams": forms.number(visit, "teams", 2),
-                "team_size": forms.number(visit, "team_size", 1),
+                "teams": forms.number(visit, "teams", fewest["teams"]),
+                "team_size": forms.number(visit, "team_size", fewest["team_size"]),
                 "invite": invited,
                 "visibility": "public" if fields.get("visibility") == "public" else "private",
             },
@@ -123,6 +125,16 @@ async def create_match(visit: Visit) -> Response:
         form.errors = {renamed.get(name, name): text for name, text in form.errors.items()}
         return await show_new_match(visit, form, refusal.status)
     return go(visit, f"/matches/{match.match_id}")
+
+
+async def _fewest(visit: Visit) -> dict[str, int]:
+    """What an emptied field stands for: the fewest teams, and players in one, that the chosen game takes."""
+    fewest = {"teams": 2, "team_size": 1}
+    if not all(visit.fields.get(name) for name in fewest):
+        with contextlib.suppress(NotFound):  # it is refused for that
+            game = await visit.here.db.read(games.playable_one, visit.here.settings, visit.fields.get("game", ""))
+            fewest = {name: least for name, (least, _) in _shape([game]).items()}
+    return fewest
 
 
 async def _bounds(visit: Visit, form: Form) -> dict[str, str]:
