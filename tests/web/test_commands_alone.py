@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -13,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from oklp import contract
+from oklp.cli import house
 from oklp.cli.server import print_books
+from oklp.errors import Conflict
 from tests.conftest import MakeDatabase
 from tests.crash.database import rows
 from tests.harness import Server, run_cli, serving
@@ -117,6 +120,56 @@ def test_the_secrets_of_a_game_are_not_written_over_unless_that_is_asked_for(sql
     assert (out.read_text(), rows(sqlite_url, "SELECT count(*) FROM games")) == (first, [(1,)])
     run_cli(env, *REGISTER, str(link), "--force")
     assert json.loads(out.read_text())["authentication"]["client_secret"] not in first
+
+
+def test_of_two_commands_that_would_write_the_same_file_one_registers_its_game(sqlite_url: str, tmp_path: Path) -> None:
+    """The other is refused before there is a game whose secrets would be lost."""
+    env = shell(Server(sqlite_url, tmp_path))
+    run_cli(env, "migrate", "--sandbox")
+    out = tmp_path / "config.json"
+
+    def have_it_while_another_asks() -> None:
+        with house.reserved(out):
+            said = refusal(env, *REGISTER, str(out))
+            assert str(out) in said
+            assert "another command" in said
+            raise KeyError
+
+    for there_before in (False, True):
+        if there_before:
+            out.touch()  # as mktemp does
+        with pytest.raises(KeyError):
+            have_it_while_another_asks()
+        assert out.exists() == there_before, "what was made is taken away, and what was there stays"
+    assert rows(sqlite_url, "SELECT id FROM games") == []
+    out.unlink()
+    assert "webhook_url" in refusal(env, "game", "register", "--name", "x", "--out", str(out))
+    assert not out.exists()
+    run_cli(env, *REGISTER, str(out))
+    assert json.loads(out.read_text())["authentication"]["client_secret"]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "gone"])
+def test_a_file_that_another_command_is_done_with_is_not_taken_for_the_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """The other one ends just after this one has opened the file."""
+    out, written = tmp_path / "config.json", tmp_path / "written"
+    out.touch()
+    written.write_text("secrets")
+    lock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        if gone:
+            out.unlink()
+        else:
+            written.replace(out)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(Conflict), house.reserved(out):
+        raise AssertionError("it is not to be had")
+    assert [path.read_text() for path in tmp_path.iterdir() if path == out] == ([] if gone else ["secrets"])
 
 
 def test_secrets_go_to_a_file_that_others_cannot_read(sqlite_url: str, tmp_path: Path) -> None:

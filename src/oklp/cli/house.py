@@ -6,6 +6,7 @@ Like the other rooms, it loads what only some commands need when they need it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import sys
@@ -184,10 +185,59 @@ def vault_of(settings: Settings, db: Database) -> Vault:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def check_new(path: Path) -> None:
-    """Raises Conflict for a file with something in it. An empty one, such as mktemp makes, can be written."""
-    if path.is_file() and path.stat().st_size:
-        raise Conflict(f"{path} is there already, with what may be known nowhere else. --force replaces it.")
+@contextlib.contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """While the block lasts, no other command that reserves this file has it; one that is missing is made.
+
+    Raises Conflict for one with something in it, and for one that another command has. An empty one, such as mktemp
+    makes, can be written. One that was made here goes again when the block fails. Pipes and terminals are shared.
+    """
+    if path.exists() and not path.is_file():
+        yield
+        return
+    target = path.resolve()
+    descriptor, made = _opened_empty(path, target)
+    try:
+        # Two that find the same empty file would each put their own in its place: the lock lets one of them do so.
+        # Whoever opened it before that and locks it afterwards has a file that is not there any more.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            own = _is_at(descriptor, target) and os.fstat(descriptor).st_size == 0
+        except BlockingIOError:
+            own = False
+        if not own:
+            raise Conflict(f"{path} is being written by another command.")
+        try:
+            yield
+        except BaseException:
+            if made and _is_at(descriptor, target):
+                target.unlink()
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _opened_empty(path: Path, target: Path) -> tuple[int, bool]:
+    """A descriptor of the file, and whether it was made for it. Raises Conflict for one with something in it."""
+    try:
+        try:
+            return os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600), True
+        except FileExistsError:
+            if target.stat().st_size:
+                raise Conflict(
+                    f"{path} is there already, with what may be known nowhere else. --force replaces it."
+                ) from None
+            return os.open(target, os.O_RDONLY), False
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether this is still the file that is found there."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,12 +13,12 @@ from oklp.cli.house import (
     DatabaseUrl,
     PasswordStdin,
     Sandbox,
-    check_new,
     fail,
     opened,
     password_of,
     private_file,
     refusals,
+    reserved,
     say,
     vault_of,
 )
@@ -51,10 +52,12 @@ def game_register(
     from oklp.opening import wall_clock
     from oklp.services import games
 
-    if not force:
-        with refusals():
-            check_new(out_file)
-    with opened(database_url, sandbox=sandbox) as (settings, db), private_file(out_file) as write:
+    with (
+        refusals(),
+        contextlib.nullcontext() if force else reserved(out_file),
+        opened(database_url, sandbox=sandbox) as (settings, db),
+        private_file(out_file) as write,
+    ):
         request = contract.NewGame(
             name=name,
             webhook_url=webhook_url or None,
