@@ -295,7 +295,9 @@ def test_people_from_before_their_addresses_had_keys_are_found_by_them(house: Ho
         command.upgrade(config, "head")
     found = {email: house.run(store.by_email, "player", email, 9) for email in ("Émile@example.org", "CEM@example.org")}
     assert [[row.username for row in rows] for rows in found.values()] == [["ada", "bea"], ["cem"]]
-    assert house.profile(nameless.user_id).email == ""
+    keys = {row.username: row.email_key for row in house.world.rows("SELECT username, email_key FROM players")}
+    both = "émile@example.org"
+    assert keys == {"ada": both, "bea": both, "cem": "cem@example.org", nameless.username: ""}
 
 
 def test_a_reset_works_once_and_for_half_an_hour(house: House) -> None:
