@@ -16,9 +16,10 @@ PEOPLE = {"player": schema.players, "member": schema.members, "operator": schema
 def email_key(email: str) -> str:
     """By which an address is looked for: case does not count, in whatever script.
 
-    Lower case alone: `casefold` would also take `straße` for `strasse`, which are two addresses, even two domains.
+    Letter by letter, or what stands beside a letter would count: `lower` makes another sigma at the end of a word. And
+    a letter stays one: a whole `casefold` takes `straße` for `strasse`, which are two addresses, even two domains.
     """
-    return email.lower()
+    return "".join(one if len(one := letter.casefold()) == 1 else letter.lower() for letter in email)
 
 
 def _with_key(values: dict[str, Any]) -> dict[str, Any]:
