@@ -671,6 +671,31 @@ def test_mails_of_another_key_do_not_hold_up_the_others(house: House) -> None:
     }
 
 
+def test_mails_are_listed_by_the_address_they_went_to_whatever_its_case(house: House) -> None:
+    for number, email in enumerate(
+        ("MÜLLER@example.org", "müller@Example.org", "ΝΙΚΟΣ.ΠΑΠ@example.org", "b@x.example")
+    ):
+        house.sign_up(f"player-{number}", email)
+
+    def listed(recipient: str) -> set[str]:
+        found, _ = house.run(mails.page, house.settings, house.world.vault, recipient, None, None, 100)
+        return {mail.recipient for mail in found}
+
+    asked = {
+        "Müller@EXAMPLE.org": {"MÜLLER@example.org", "müller@Example.org"},
+        "νικος.παπ@example.org": {"ΝΙΚΟΣ.ΠΑΠ@example.org"},
+        "B@X.example": {"b@x.example"},
+        "muller@example.org": set(),
+    }
+    assert {recipient: listed(recipient) for recipient in asked} == asked
+    config = migrations.alembic_config()
+    with connectable(house.settings.database_url).connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0021")
+        command.upgrade(config, "head")
+    assert {recipient: listed(recipient) for recipient in asked} == asked, "those from before as well"
+
+
 def test_what_is_over_is_forgotten_in_time(house: House) -> None:
     world = house.world
     house.sign_up("ada", "ada@example.org")

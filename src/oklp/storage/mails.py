@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from oklp.storage import schema
+from oklp.storage.players import email_key
 from oklp.storage.tx import Row, Tx
 
 m = schema.mails
@@ -15,7 +16,7 @@ m = schema.mails
 
 def insert(tx: Tx, **values: Any) -> None:
     """Wakes whoever sends."""
-    tx.execute(m.insert(), values)
+    tx.execute(m.insert(), {**values, "recipient_key": email_key(values["recipient"])})
     tx.notify("mails")
 
 
@@ -55,7 +56,7 @@ def delete(tx: Tx, mail_id: str) -> None:
 def page(tx: Tx, recipient: str | None, state: str | None, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:
     statement = sa.select(m).where(m.c.state != "asked")
     if recipient is not None:
-        statement = statement.where(sa.func.lower(m.c.recipient) == sa.func.lower(recipient))
+        statement = statement.where(m.c.recipient_key == email_key(recipient))
     if state is not None:
         statement = statement.where(m.c.state == state)
     if before is not None:

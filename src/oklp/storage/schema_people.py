@@ -157,9 +157,11 @@ mails = sa.Table(
     sa.Column("created_at", Int, nullable=False),
     sa.Column("sent_at", Int),
     sa.Column("last_error", Text),
+    sa.Column("recipient_key", Text, nullable=False, server_default=""),  # by which it is looked for: see players
     one_of("state", "asked", "waiting", "sent", "failed"),
     sa.CheckConstraint("(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name="due_while_waiting"),
     sa.Index("ix_mails_order", "created_at", "id"),
+    sa.Index("ix_mails_recipient", "recipient_key"),
 )
 sa.Index(
     "ix_mails_due",
