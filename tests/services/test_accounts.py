@@ -496,7 +496,7 @@ def test_a_player_is_told_of_his_suspension_and_of_its_end_but_not_why(house: Ho
     for name, language in people:
         user_id = house.sign_up(name, f"{name}@example.org", language)
         for act in (world.suspend, world.reinstate):
-            world.now += SECOND  # mails go in the order in which they were written
+            house.deliver()
             act(Caller(user_id, name))
     nameless = world.player()  # made by the command line, without an address
     world.suspend(nameless)
@@ -523,6 +523,64 @@ def test_a_suspension_that_is_undone_tells_nobody(house: House) -> None:
     with refused(Conflict):
         house.run(suspend_and_fail)
     assert [mail.kind for mail in house.mails()] == ["email-verification"]
+
+
+def test_what_is_taken_back_before_its_mail_has_gone_is_told_to_nobody(house: House) -> None:
+    """Whether the mail was not tried yet or waits for its next attempt, which would come after the other mail."""
+    world, email = house.world, "ada@example.org"
+    ada, bea = (Caller(house.sign_up(name, email), name) for name in ("ada", "bea"))
+    house.deliver()
+    refusal = NotSent("greylisted", permanent=False)
+
+    def told(*acts: Callable[[Caller], None], tried: bool) -> list[str]:
+        """The subjects of what is sent in the end when the server takes nothing until the last of these acts."""
+        before = len(house.box.taken)
+        for act in acts:
+            if tried:
+                house.box.refusal = refusal
+                house.deliver()
+            act(ada)
+        house.box.refusal = None
+        for _ in range(2):
+            house.deliver()
+            world.now += HOUR  # longer than any pause
+        return [mail.subject for mail in house.box.taken[before:]]
+
+    suspended, reinstated = "Your account is suspended", "Your account is open again"
+    for tried in (False, True):
+        assert told(world.suspend, world.reinstate, tried=tried) == []
+        assert told(world.suspend, world.reinstate, world.suspend, tried=tried) == [suspended]
+        assert told(world.reinstate, world.suspend, tried=tried) == [], "he knows that it is"
+        assert told(world.reinstate, tried=tried) == [reinstated]
+    # Of two who have the same address, one is told of what is his.
+    world.suspend(bea)
+    assert told(world.suspend, world.reinstate, tried=False) == [suspended]
+    assert house.box.last(email).text.startswith("Hello bea,\n")
+    assert {mail.state for mail in house.mails()} == {"sent"}
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["sent", "fails"])
+def test_what_may_be_on_its_way_is_told_before_what_came_of_it(house: House, fails: bool) -> None:
+    """And nothing twice. The first mail is with a mail server while the suspension is lifted."""
+    world, ada = house.world, Caller(house.sign_up("ada", "ada@example.org"), "ada")
+    house.deliver()
+    before = len(house.box.taken)
+    world.suspend(ada)
+    [letter] = house.run(mails.claim, world.vault, world.now, 10)
+    for act in (world.reinstate, world.suspend, world.reinstate):  # in between, what is not begun is taken back
+        act(ada)
+        assert house.run(mails.next_at) == world.now + mails.LEASE_MS, "nobody looks for what has to wait"
+        assert house.run(mails.claim, world.vault, world.now, 10) == []
+    if fails:
+        house.run(mails.not_sent, house.settings, letter, "greylisted", False, world.now)
+        assert house.run(mails.next_at) == world.now + mails.BACK_OFF_SECONDS[0] * SECOND
+        world.now += mails.BACK_OFF_SECONDS[0] * SECOND
+    else:
+        house.run(mails.sent, house.settings, letter, world.now)
+    house.deliver()
+    told = [mail.subject for mail in house.box.taken[before:]]
+    assert told == [*(["Your account is suspended"] if fails else []), "Your account is open again"]
+    assert [mail.attempts for mail in house.mails() if mail.kind.startswith("account-")].count(1) == (1 if fails else 2)
 
 
 def test_members_are_written_to_in_the_language_of_the_request(house: House) -> None:

@@ -71,15 +71,26 @@ def post(
     values: Mapping[str, str],
     now: int,
     life_seconds: int = NOTICE_SECONDS,
+    about: str | None = None,
 ) -> None:
     """Put a mail into the outbox. It is not tried for longer than `life_seconds`: a link is of no use after that.
 
     `values` are what mail_texts fills in, and the `language`. People made by the command line may have no address, and
     get no mail. No id comes twice: it is random, or made of what happens once. That is a recovery code, which is used
     up, or a notification, which is kept for longer than its mail.
+
+    Mails `about` the same player go in turn: none is begun while another of them is on its way or is tried again.
     """
     if recipient:
-        _insert(tx, vault, mail_id, kind, recipient, "waiting", values, now, life_seconds)
+        _insert(tx, vault, mail_id, kind, recipient, "waiting", values, now, life_seconds, about)
+
+
+def withdraw(tx: Tx, kind: str, about: str) -> bool:
+    """Take a mail of this kind about a player out of the outbox, unless it may have been sent; whether there was one.
+
+    By the player: his address may be others' as well, and another by now.
+    """
+    return store.withdraw(tx, kind, about)
 
 
 def ask(tx: Tx, vault: Vault, mail_id: str, kind: str, values: Mapping[str, str], now: int, life_seconds: int) -> None:
@@ -97,6 +108,7 @@ def _insert(
     values: Mapping[str, str],
     now: int,
     life_seconds: int,
+    about: str | None = None,
 ) -> None:
     store.insert(
         tx,
@@ -109,6 +121,7 @@ def _insert(
         next_attempt_at=now,
         give_up_at=now + life_seconds * 1000,
         created_at=now,
+        about=about,
     )
 
 
@@ -143,7 +156,8 @@ def claim(tx: Tx, vault: Vault, now: int, limit: int) -> list[Letter]:
         attempt = row.attempts + 1
         out = values.get("unsubscribe", "")
         letters.append(Letter(row.id, attempt, row.give_up_at, row.recipient, text.subject, text.body, out))
-        store.update(tx, row.id, attempts=attempt, next_attempt_at=now + LEASE_MS)
+        # An error is that of the last attempt. While there is none, one may be on its way: see `withdraw`.
+        store.update(tx, row.id, attempts=attempt, next_attempt_at=now + LEASE_MS, last_error=None)
     return letters
 
 

@@ -161,7 +161,8 @@ def act(
 ) -> contract.Profile:
     """Suspend (his pending matches are aborted, live ones go on, winnings are held), reinstate or verify a player.
 
-    Of the first two he is told by mail, without the reason, which is for operators.
+    Of the first two he is told by mail, unless one undoes the other before its mail has gone; without the reason, which
+    is for operators.
     """
     row = store.lock_player(tx, user_id)
     if row is None:
@@ -205,10 +206,20 @@ def _set_status(tx: Tx, settings: Settings, row: Row, request: contract.PlayerAc
 def _tell(
     tx: Tx, settings: Settings, vault: Vault, row: Row, request: contract.PlayerAction, mail_id: str, now: int
 ) -> None:
-    kind, page = ("account-suspended", "wallet") if request.action == "suspend" else ("account-reinstated", "games")
+    """Of what he has not been told before: each of the two mails takes back the other while that waits.
+
+    Retries may take hours. Whoever reads first that his account is open, and then that it is suspended, believes the
+    latter; and the end of a suspension that no mail has told of would only puzzle him. What may be on its way cannot be
+    taken back: this mail then waits for its turn.
+    """
+    kind, opposite, page = "account-suspended", "account-reinstated", "wallet"
+    if request.action == "reinstate":
+        kind, opposite, page = opposite, kind, "games"
+    if mails.withdraw(tx, opposite, row.id):
+        return
     link = mails.link(settings, "player", page)
     values = {"language": row.language, "username": row.username, "link": link}
-    mails.post(tx, vault, mail_id, kind, row.email, values, now)
+    mails.post(tx, vault, mail_id, kind, row.email, values, now, about=row.id)
 
 
 def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.OperatorPlayer:

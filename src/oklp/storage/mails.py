@@ -20,19 +20,26 @@ def insert(tx: Tx, **values: Any) -> None:
     tx.notify("mails")
 
 
+def _in_turn() -> sa.ColumnElement[bool]:
+    """Not while another about the same player has been begun: it may be on its way, or wait for its next attempt."""
+    other = m.alias()
+    begun = sa.exists().where(other.c.about == m.c.about, other.c.state == "waiting", other.c.attempts > 0)
+    return sa.or_(m.c.about.is_(None), m.c.attempts > 0, ~begun)
+
+
 def next_at(tx: Tx) -> int | None:
-    """When the first mail is due."""
+    """When the first mail is due whose turn it is."""
     found: int | None = tx.execute(
-        sa.select(sa.func.min(m.c.next_attempt_at)).where(m.c.next_attempt_at.is_not(None))
+        sa.select(sa.func.min(m.c.next_attempt_at)).where(m.c.next_attempt_at.is_not(None), _in_turn())
     ).scalar()
     return found
 
 
 def due(tx: Tx, state: str, now: int, limit: int) -> Sequence[Row]:
-    """What is due, locked; what another node has locked is left to it."""
+    """What is due and whose turn it is, locked; what another node has locked is left to it."""
     statement = (
         sa.select(m)
-        .where(m.c.state == state, m.c.next_attempt_at <= now)
+        .where(m.c.state == state, m.c.next_attempt_at <= now, _in_turn())
         .order_by(m.c.next_attempt_at, m.c.id)
         .limit(limit)
     )
@@ -51,6 +58,19 @@ def finish(tx: Tx, mail_id: str, attempt: int, **values: Any) -> bool:
 
 def delete(tx: Tx, mail_id: str) -> None:
     tx.execute(m.delete().where(m.c.id == mail_id))
+
+
+def withdraw(tx: Tx, kind: str, about: str) -> bool:
+    """Delete a mail of this kind about a player that waits; False when there is none, or when it may be on its way.
+
+    What another node has locked is on its way: its attempt is being begun, or its outcome recorded.
+    """
+    not_on_its_way = sa.or_(m.c.attempts == 0, m.c.last_error.is_not(None))
+    wanted = (m.c.about == about, m.c.kind == kind, m.c.state == "waiting", not_on_its_way)
+    waiting = tx.rows(sa.select(m.c.id).where(*wanted).with_for_update(skip_locked=True))
+    for row in waiting:
+        delete(tx, row.id)
+    return bool(waiting)
 
 
 def page(tx: Tx, recipient: str | None, state: str | None, before: tuple[int, str] | None, limit: int) -> Sequence[Row]:

@@ -158,6 +158,7 @@ mails = sa.Table(
     sa.Column("sent_at", Int),
     sa.Column("last_error", Text),
     sa.Column("recipient_key", Text, nullable=False, server_default=""),  # by which it is looked for: see players
+    sa.Column("about", Text),  # a player, of mails about him that go in turn and may be withdrawn
     one_of("state", "asked", "waiting", "sent", "failed"),
     sa.CheckConstraint("(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name="due_while_waiting"),
     sa.Index("ix_mails_order", "created_at", "id"),
@@ -168,6 +169,12 @@ sa.Index(
     mails.c.next_attempt_at,
     postgresql_where=mails.c.next_attempt_at.is_not(None),
     sqlite_where=mails.c.next_attempt_at.is_not(None),
+)
+sa.Index(
+    "ix_mails_about",
+    mails.c.about,
+    postgresql_where=mails.c.about.is_not(None),
+    sqlite_where=mails.c.about.is_not(None),
 )
 
 login_failures = sa.Table(

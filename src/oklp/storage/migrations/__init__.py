@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest revision. A server whose database is there already need not load Alembic to know it.
-HEAD = "0022"
+HEAD = "0023"
 LOCK_KEY = 0x6F6B6C70  # "oklp"
 
 
