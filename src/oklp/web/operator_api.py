@@ -111,7 +111,7 @@ async def read_conformance_report(
 async def vet_game(
     here: Here, request: Request, operator: AsOperator, game_id: GamePath, body: contract.VettingDecision
 ) -> Response:
-    """Approve, refuse (back to draft) or suspend. Suspending aborts and refunds matches that have not started."""
+    """Approve, refuse (back to draft) or suspend. Suspending aborts and refunds pending matches."""
     return await once(
         here, request, operator.id, 200, operators.vet, here.settings, operator, game_id, body, here.clock()
     )
