@@ -16,6 +16,7 @@ from psycopg import sql
 from oklp.storage import schema
 from oklp.storage.engine import migrate
 from scripts.postgres import database_url
+from tests.services.house import House
 from tests.services.world import World, check_books
 
 # What a migrated database holds before anything has happened in it; keys are slow to make.
@@ -56,3 +57,8 @@ def world(services_url: str) -> Iterator[World]:
     yield made
     check_books(made)
     made.close()
+
+
+@pytest.fixture
+def house(world: World) -> House:
+    return House(world)

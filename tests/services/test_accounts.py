@@ -2,173 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from alembic import command
 
 from oklp import contract
 from oklp.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
-from oklp.mailer import Mail, NotSent
-from oklp.postman import Postman
-from oklp.services import accounts, auth, choices, factors, housekeeping, mails, players
-from oklp.services.accounts import Draft
-from oklp.services.auth import LogIn, SessionQuestion
+from oklp.mailer import NotSent
+from oklp.services import accounts, auth, choices, factors, mails, players
+from oklp.services.auth import LogIn
 from oklp.services.matches import Caller
-from oklp.services.vault import NEVER_MATCHES, Vault, hash_password, verify_password
-from oklp.settings import Settings
+from oklp.services.vault import NEVER_MATCHES, hash_password, verify_password
 from oklp.signing import hash_token
 from oklp.storage import migrations
 from oklp.storage import players as store
 from oklp.storage.engine import Tx, connectable
-from tests.services.world import HOUR, MINUTE, SECOND, T0, World, refused
-
-HERE = "192.0.2.1"
-LINK = re.compile(r"token=([A-Za-z0-9_-]+)")
-
-
-@dataclass
-class Box:
-    """A mail server that keeps what it takes, or refuses it."""
-
-    taken: list[Mail] = field(default_factory=list)
-    refusal: NotSent | None = None
-
-    async def send(self, mail: Mail) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.taken.append(mail)
-
-    def last(self, address: str) -> Mail:
-        return [mail for mail in self.taken if mail.recipient == address][-1]
-
-    def tokens(self, address: str) -> list[str]:
-        """Of the last mail to this address."""
-        return LINK.findall(self.last(address).text)
-
-
-class House:
-    """Accounts in a world, and a postman who is sent around by hand."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.box = Box()
-
-    @property
-    def settings(self) -> Settings:
-        return self.world.settings
-
-    def run(self, fn: Callable[..., Any], *args: Any) -> Any:
-        return self.world.run(fn, *args)
-
-    def deliver(self) -> None:
-        """Send all that is due."""
-        world = self.world
-        postman = Postman(self.settings, world.db, world.vault, lambda: world.now, world.new_id, self.box)
-
-        async def work() -> None:
-            while await postman._look() == 0:
-                pass
-
-        asyncio.run(work())
-
-    def draft(self, language: str = "en") -> Draft:
-        return Draft(self.world.new_uuid(), self.world.new_id(), language)
-
-    def sign_up(self, username: str, email: str, language: str = "en") -> str:
-        world = self.world
-        request = contract.SignUp.model_validate(
-            {
-                "username": username,
-                "email": email,
-                "password": "correct horse",
-                "date_of_birth": "1990-05-17",
-                "country": "DE",
-            }
-        )
-        user_id = world.new_uuid()
-        given = (user_id, request, "no hash", self.draft(language), world.now)
-        self.run(accounts.sign_up_player, self.settings, world.vault, *given)
-        return user_id
-
-    def ask_reset(self, name_or_email: str, address: str = HERE, kind: str = "player", language: str = "en") -> None:
-        world = self.world
-        self.run(
-            accounts.ask_reset,
-            self.settings,
-            world.vault,
-            kind,
-            name_or_email,
-            address,
-            world.new_uuid(),
-            language,
-            world.now,
-        )
-
-    def reset(self, token: str, password_hash: str = "new hash", kind: str = "player") -> None:
-        world = self.world
-        self.run(accounts.check_reset, kind, hash_token(token), world.now)
-        self.run(
-            accounts.confirm_reset,
-            self.settings,
-            world.vault,
-            kind,
-            hash_token(token),
-            password_hash,
-            HERE,
-            world.new_uuid(),
-            "en",
-            world.now,
-        )
-
-    def confirm_email(self, token: str) -> None:
-        world = self.world
-        given = (self.settings, world.vault, "player", hash_token(token), world.new_uuid(), "en", world.now)
-        self.run(accounts.confirm_email, *given)
-
-    def change_email(self, user_id: str, email: str) -> None:
-        world = self.world
-        given = (self.settings, world.vault, "player", user_id, email, HERE, self.draft(), world.now)
-        self.run(accounts.change_email, *given)
-
-    def log_in(self, username: str, user_id: str | None, token: str, address: str = HERE) -> Any:
-        attempt = LogIn("player", username, address, "Browser/1")
-        return self.run(auth.end_login, self.settings, attempt, user_id, token, self.world.now)
-
-    def is_in(self, token: str) -> bool:
-        [outcome] = self.run(auth.sessions, [SessionQuestion(hash_token(token), self.world.now)])
-        return isinstance(outcome, auth.Person)
-
-    def profile(self, user_id: str) -> contract.Profile:
-        found: contract.Profile = self.run(players.profile, user_id)
-        return found
-
-    def password(self, user_id: str) -> str:
-        [row] = self.world.rows("SELECT password_hash FROM players WHERE id = :id", id=user_id)
-        return str(row[0])
-
-    def mails(self) -> list[contract.Mail]:
-        found: list[contract.Mail] = self.run(mails.page, self.settings, self.world.vault, None, None, None, 100)[0]
-        return found
-
-
-@pytest.fixture
-def house(world: World) -> House:
-    return House(world)
-
-
-@contextmanager
-def in_production(house: House) -> Iterator[None]:
-    before = house.world.settings
-    house.world.settings = before.model_copy(update={"sandbox": False})
-    yield
-    house.world.settings = before
-
+from tests.services.house import HERE, LINK, House, in_production
+from tests.services.world import HOUR, MINUTE, SECOND, refused
 
 # --- addresses -------------------------------------------------------------------------------------------------------
 
@@ -621,147 +473,6 @@ def test_what_was_put_into_the_outbox_before_it_had_languages_is_sent_in_english
     house.deliver()
     assert house.box.last("old@example.org").subject == "Your password was changed"
     assert house.box.last("ada@example.org").subject == "Choose a new password"
-
-
-# --- the outbox ------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_undone_sends_nothing(house: House) -> None:
-    house.sign_up("ada", "ada@example.org")
-    with pytest.raises(Exception, match="taken"):
-        house.sign_up("ADA", "other@example.org")
-    house.deliver()
-    assert [mail.recipient for mail in house.box.taken] == ["ada@example.org"]
-
-
-def test_a_mail_is_tried_again_with_growing_pauses_until_it_is_taken(house: House) -> None:
-    world = house.world
-    house.sign_up("ada", "ada@example.org")
-    house.box.refusal = NotSent("greylisted", permanent=False)
-    for pause in mails.BACK_OFF_SECONDS[:3]:
-        house.deliver()
-        [mail] = house.mails()
-        assert (mail.state, mail.last_error) == ("waiting", "greylisted")
-        assert mail.next_attempt_at is not None
-        assert mail.next_attempt_at.timestamp() * SECOND == world.now + pause * SECOND
-        world.now += pause * SECOND
-    house.box.refusal = None
-    house.deliver()
-    [mail] = house.mails()
-    assert (mail.state, mail.attempts, mail.last_error) == ("sent", 4, None)
-    assert len(house.box.taken) == 1
-
-
-def test_a_hopeless_mail_is_given_up_and_so_is_one_whose_link_has_run_out(house: House) -> None:
-    world = house.world
-    house.sign_up("ada", "ada@example.org")
-    house.box.refusal = NotSent("no such mailbox", permanent=True)
-    house.deliver()
-    assert [(mail.state, mail.attempts) for mail in house.mails()] == [("failed", 1)]
-    world.now += SECOND
-    house.ask_reset("ada")
-    house.box.refusal = NotSent("nobody listens", permanent=False)
-    until = world.now + 30 * MINUTE
-    while (mail := house.mails()[0]).state == "waiting" or mail.kind != "password-reset":
-        house.deliver()
-        world.now += MINUTE
-        assert world.now < until + HOUR
-    assert mail.state == "failed"
-    assert world.now <= until + MINUTE
-
-
-def test_a_mail_whose_time_was_over_when_the_server_came_back_is_not_sent(house: House) -> None:
-    house.sign_up("ada", "ada@example.org")
-    house.deliver()
-    house.ask_reset("ada")
-    house.run(accounts.answer_resets, house.settings, house.world.vault, house.world.new_id, house.world.now, 10)
-    house.world.now += 31 * MINUTE
-    house.deliver()
-    [late] = [mail for mail in house.mails() if mail.kind == "password-reset"]
-    assert (late.state, late.attempts, late.last_error) == ("failed", 0, "it could not be sent in time")
-    assert len(house.box.taken) == 1
-
-
-def test_an_attempt_that_nobody_recorded_is_made_again(house: House) -> None:
-    world = house.world
-    house.sign_up("ada", "ada@example.org")
-    [lost] = house.run(mails.claim, world.vault, world.now, 10)
-    assert house.run(mails.claim, world.vault, world.now, 10) == []
-    world.now += mails.LEASE_MS
-    [again] = house.run(mails.claim, world.vault, world.now, 10)
-    assert (again.mail_id, again.attempt) == (lost.mail_id, 2)
-    # The first comes back after all, and is not the one that counts.
-    house.run(mails.not_sent, house.settings, lost, "late", True, world.now)
-    assert house.mails()[0].state == "waiting"
-    house.run(mails.sent, house.settings, again, world.now)
-    assert house.mails()[0].state == "sent"
-
-
-def test_tokens_are_not_kept_readable_and_in_production_not_at_all(house: House) -> None:
-    house.sign_up("ada", "ada@example.org")
-    [before] = house.world.rows("SELECT content FROM mails")
-    with in_production(house):
-        house.deliver()
-        [token] = house.box.tokens("ada@example.org")
-        assert token not in before.content
-        assert house.mails()[0].text is None
-    assert [row.content for row in house.world.rows("SELECT content FROM mails")] == [None]
-    assert house.world.count("tickets", "token_hash = :token", token=token) == 0
-    # The sandbox shows what it sent, to whoever looks after it.
-    house.ask_reset("ada")
-    house.deliver()
-    [shown] = [mail for mail in house.mails() if mail.kind == "password-reset"]
-    assert shown.text == house.box.last("ada@example.org").text
-
-
-def test_mails_of_another_key_do_not_hold_up_the_others(house: House) -> None:
-    world = house.world
-    vault, world.vault = world.vault, Vault("another key")
-    house.sign_up("ada", "ada@example.org")
-    house.ask_reset("ada")
-    world.vault = vault
-    house.sign_up("bea", "bea@example.org")
-    house.deliver()
-    assert [mail.recipient for mail in house.box.taken] == ["bea@example.org"]
-    assert {mail.recipient: mail.state for mail in house.mails()} == {
-        "ada@example.org": "failed",
-        "bea@example.org": "sent",
-    }
-
-
-def test_mails_are_listed_by_the_address_they_went_to_whatever_its_case(house: House) -> None:
-    for number, email in enumerate(
-        ("MÜLLER@example.org", "müller@Example.org", "ΝΙΚΟΣ.ΠΑΠ@example.org", "b@x.example")
-    ):
-        house.sign_up(f"player-{number}", email)
-
-    def listed(recipient: str) -> set[str]:
-        found, _ = house.run(mails.page, house.settings, house.world.vault, recipient, None, None, 100)
-        return {mail.recipient for mail in found}
-
-    asked = {
-        "Müller@EXAMPLE.org": {"MÜLLER@example.org", "müller@Example.org"},
-        "νικος.παπ@example.org": {"ΝΙΚΟΣ.ΠΑΠ@example.org"},
-        "B@X.example": {"b@x.example"},
-        "muller@example.org": set(),
-    }
-    assert {recipient: listed(recipient) for recipient in asked} == asked
-    config = migrations.alembic_config()
-    with connectable(house.settings.database_url).connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0021")
-        command.upgrade(config, "head")
-    assert {recipient: listed(recipient) for recipient in asked} == asked, "those from before as well"
-
-
-def test_what_is_over_is_forgotten_in_time(house: House) -> None:
-    world = house.world
-    house.sign_up("ada", "ada@example.org")
-    house.ask_reset("ada")
-    house.deliver()
-    world.now = T0 + housekeeping.MAILS_KEPT_MS + SECOND
-    house.run(housekeeping.sweep, house.settings, world.now)
-    assert (house.world.count("mails"), house.world.count("tickets")) == (0, 0)
 
 
 def test_a_new_password_is_the_one_that_is_verified(house: House) -> None:

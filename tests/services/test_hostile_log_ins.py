@@ -12,7 +12,7 @@ from oklp.mailer import Mail
 from oklp.services import accounts, auth, factors, studios
 from oklp.signing import hash_token
 from oklp.storage import factors as factor_store
-from tests.services.test_accounts import HERE, House
+from tests.services.house import HERE, House
 from tests.services.test_factors import Desk
 from tests.services.test_races import Arena, kinds
 from tests.services.world import DAY, MINUTE, SECOND, World, refused
@@ -21,11 +21,6 @@ from tests.services.world import DAY, MINUTE, SECOND, World, refused
 @pytest.fixture
 def desk(world: World) -> Desk:
     return Desk(world)
-
-
-@pytest.fixture
-def house(world: World) -> House:
-    return House(world)
 
 
 @pytest.fixture
