@@ -248,6 +248,28 @@ def test_a_field_that_is_folded_away_unfolds_when_the_browser_refuses_it(
         expect(page.get_by_role("heading", name="Ready?")).to_be_visible()
 
 
+def test_what_it_costs_follows_the_game_and_what_was_typed_stays(platform: Server, browser: Browser) -> None:
+    cheap, dear = (
+        platform.register(discovery="pull", entry_fee_min=least, entry_fee_max=2 * least).client_id
+        for least in (100, 2_000)
+    )
+    player = PlayerClient(platform.url)
+    with visitor(browser) as somebody:
+        page = somebody.page
+        enter(page, "player", player.http)
+        page.goto(f"{platform.url}/matches/new?game={cheap}")
+        game, fee, hint = (page.locator(f"#{each}") for each in ("f-game", "f-fee", "h-fee"))
+        expect(fee).to_have_value("2.00")
+        game.select_option(dear)
+        expect(fee).to_have_value("20.00")
+        expect(hint).to_contain_text("20.00")
+        expect(hint).to_contain_text("40.00")
+        fee.fill("30")
+        game.select_option(cheap)
+        expect(hint).to_contain_text("1.00")
+        expect(fee).to_have_value("30")
+
+
 def test_without_a_connection_the_page_says_so_and_keeps_what_is_typed(platform: Server, browser: Browser) -> None:
     player = PlayerClient(platform.url)
     with visitor(browser, **PHONE) as somebody:

@@ -87,6 +87,12 @@ def test_a_new_match_offers_as_many_teams_and_players_as_the_game_takes(served: 
     assert shapes is not None
     known = json.loads(html.unescape(shapes[1]))
     assert known[relay] == {"teams": [3, 5], "team_size": [2, 4]}
+    fees = re.search(r"data-fees='([^']+)'", of_duel)
+    assert fees is not None
+    told = json.loads(html.unescape(fees[1]))
+    assert told[relay]["usual"] == "5.00"
+    assert told[relay]["hint"].endswith("0 is a free match. The winner has the pot, less 10%.")
+    assert f'id="h-fee">{told[duel]["hint"]}<' in html.unescape(of_duel)
     open_to_any = offered(site.get("/matches/new").text)
     assert open_to_any["teams"][2] >= 5, "no game is chosen yet"
     # What does not fit is in sight: a field that is folded away cannot be put right.

@@ -20,6 +20,7 @@ from oklp.web.pages.visit import Visit
 
 GAMES_A_PAGE = 30
 OPEN_MATCHES = 20
+USUAL_FEE = 500  # minor units
 NEW_MATCH = "/matches/new"
 
 
@@ -78,13 +79,30 @@ async def show_new_match(visit: Visit, form: Form, status: int = 200) -> Respons
             form.errors = {**form.errors, "game": visit._("This game cannot be played just now. Choose another.")}
     elif game is None and len(listed) == 1:
         game = listed[0]
+    fees = {each.game_id: _fee(visit, each) for each in listed}
     if game is not None and "fee" not in form.values:
-        usual = min(max(500, game.entry_fee.minimum), game.entry_fee.maximum)
-        form.values["fee"] = words.plain_money(usual, game.entry_fee.currency, visit.language)
+        form.values["fee"] = fees[game.game_id]["usual"]
     shape = _shape([game] if game is not None else listed)
     shapes = {each.game_id: _shape([each]) for each in listed}
-    shown = {"form": form, "games": listed, "game": game, "shape": shape, "shapes": shapes}
+    shown = {"form": form, "games": listed, "game": game, "shape": shape, "shapes": shapes, "fees": fees}
     return await show(visit, "new_match.html", status, **shown)
+
+
+def _fee(visit: Visit, game: contract.Game) -> dict[str, str]:
+    """What a game lets its players pay, and what they do if they ask for nothing else; in their words."""
+    fee, _ = game.entry_fee, visit._
+    least, most = (visit.money(amount, fee.currency) for amount in (fee.minimum, fee.maximum))
+    if fee.minimum < fee.maximum:
+        parts = [_("From %(least)s to %(most)s.", least=least, most=most)]
+    else:
+        parts = [_("Always %(only)s.", only=most)]
+    if fee.minimum == 0:
+        parts.append(_("0 is a free match."))
+    if fee.maximum > 0:
+        percent = words.percent(game.fee_bps, visit.language)
+        parts.append(_("The winner has the pot, less %(percent)s.", percent=percent))
+    usual = min(max(USUAL_FEE, fee.minimum), fee.maximum)
+    return {"hint": " ".join(parts), "usual": words.plain_money(usual, fee.currency, visit.language)}
 
 
 def _shape(of: Sequence[contract.Game]) -> dict[str, tuple[int, int]]:

@@ -117,12 +117,19 @@ const showConnection = () => (offlineBar.hidden = navigator.onLine);
 for (const change of ["online", "offline"]) addEventListener(change, showConnection);
 showConnection();
 
-// How many may play follows the game that is chosen, and so the browser can look at the form before it is sent.
+// How many may play and what it costs follow the game that is chosen, and the browser can look at the form before it is
+// sent. A fee that somebody has typed stays.
 for (const part of document.querySelectorAll("[data-shapes]")) {
   const shapes = JSON.parse(part.dataset.shapes);
+  const fees = JSON.parse(part.dataset.fees);
   const form = part.closest("form");
-  const { game } = form.elements;
+  const { game, fee } = form.elements;
+  const hint = form.querySelector("#h-fee"); // none where an error is in its place
+  let usual = fees[game.value]?.usual ?? "";
   const fit = (changed) => {
+    const known = fees[game.value];
+    if (known && hint) hint.textContent = known.hint;
+    if (known && changed && fee.value === usual) fee.value = usual = known.usual;
     for (const [name, [least, most]] of Object.entries(shapes[game.value] ?? {})) {
       const field = form.elements[name];
       [field.min, field.max] = [least, most];
