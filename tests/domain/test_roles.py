@@ -6,7 +6,7 @@ import pytest
 
 from oklp.domain.roles import ACTIONS, ADMIN, FINANCE, ROLES, SUPPORT, may, roles_for
 
-SUPPORTS = {"delivery.resend", "player.suspend", "player.reinstate", "player.verify"}
+SUPPORTS = {"delivery.resend", "player.suspend", "player.reinstate", "player.verify", "player.remove-factors"}
 FINANCES = {
     "match.settle",
     "match.abort",

@@ -16,6 +16,7 @@ from oklp.services.auth import LogIn
 from oklp.services.matches import Caller
 from oklp.services.vault import NEVER_MATCHES, hash_password, verify_password
 from oklp.signing import hash_token
+from oklp.storage import factors as factor_store
 from oklp.storage import migrations
 from oklp.storage import players as store
 from oklp.storage.engine import Tx, connectable
@@ -362,6 +363,28 @@ def test_a_player_is_told_of_his_suspension_and_of_its_end_but_not_why(house: Ho
         assert f"{house.settings.public_url}/wallet" in suspended.text
         assert f"{house.settings.public_url}/games" in reinstated.text
         assert "because" not in suspended.text + reinstated.text, "the reason is for operators"
+
+
+def test_a_player_is_told_that_an_operator_removed_his_factors(house: House) -> None:
+    world, said = house.world, {}
+    for name, language in (("ada", "en"), ("bea", "de")):
+        user_id = house.sign_up(name, f"{name}@example.org", language)
+        house.run(factor_store.put_totp, user_id, "a secret", world.now)
+        house.run(factor_store.confirm_totp, user_id, world.now)
+        request = contract.PlayerAction(action="remove-factors", reason="because")
+        given = ("operator:1", user_id, request, world.new_uuid(), world.now + SECOND)
+        house.run(players.act, house.settings, world.vault, *given)
+    world.now += SECOND  # mails go in the order in which they were written
+    house.deliver()
+    for name in ("ada", "bea"):
+        mail = house.box.last(f"{name}@example.org")
+        said[name] = mail.subject
+        assert f"{house.settings.public_url}/forgot-password" in mail.text
+        assert "because" not in mail.text
+    assert said == {
+        "ada": "The second factors of your account were removed",
+        "bea": "Die zweiten Faktoren deines Kontos wurden entfernt",
+    }
 
 
 def test_a_suspension_that_is_undone_tells_nobody(house: House) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from oklp import contract
 from oklp.errors import InvalidRequest, NotFound, OklpError, TooManyRequests, Unauthenticated, WrongState
-from oklp.services import auth, factors, housekeeping, passkeys
+from oklp.services import auth, factors, housekeeping, mails, operators, passkeys, players, staff
 from oklp.services.auth import LogIn, Person, SessionQuestion
 from oklp.services.factors import Change, SecondStep
 from oklp.services.passkeys import Site
@@ -289,6 +289,63 @@ def test_the_last_factor_takes_the_recovery_codes_with_it(desk: Desk) -> None:
         desk.run(factors.renew_codes, desk.change, desk.codes())
     sent = [row.kind for row in desk.world.rows("SELECT kind FROM mails")]
     assert sent == []  # whom the command line made has no address
+
+
+# --- the way back in -------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_lets_in_whoever_has_lost_all_factors(desk: Desk) -> None:
+    codes, device = desk.enrol(), desk.authenticator()
+    desk.register(device)
+    desk.password("one")
+    assert desk.finish("one", desk.code())
+    desk.password("waiting")
+    answer = desk.answer(device)
+    # Whoever looks for his telephone tries what he finds.
+    for n in range(factors.MOST_WRONG_CODES):
+        desk.password(f"try {n}", f"198.51.100.{n}")
+        assert not desk.finish(f"try {n}", desk.code(9), address=f"198.51.100.{n}")
+    world = desk.world
+    sue = world.run(staff.create, world.new_uuid(), "sue", "no hash", world.now, "", "support")
+    who = staff.Operator(sue.operator_id, "sue", "support")
+    request = contract.PlayerAction(action="remove-factors", reason="known by his papers")
+    work = (world.settings, world.vault, who, desk.person.id, request, world.new_uuid(), world.now)
+    assert desk.run(players.operator_player, world.settings, desk.person.id).second_factor
+    assert not desk.run(operators.act_on_player, *work).second_factor
+
+    assert desk.state() == contract.SecondFactors(enabled=False, totp=False, passkeys=[], recovery_codes_left=0)
+    assert not desk.is_in("one-session")
+    with pytest.raises(Unauthenticated, match="begin again"):  # the log-in that waited may be somebody else's
+        desk.finish("waiting", recovery=codes[0])
+    with refused(InvalidRequest, "credential"):
+        desk.by_passkey(answer, "alone")
+    assert desk.password("again").methods == ()
+    assert desk.is_in("again")
+    [entry], _ = desk.run(operators.audit_log, f"player:{desk.person.id}", None, 5)
+    assert (entry.action, entry.actor, entry.reason, entry.detail) == (
+        "player.remove-factors",
+        "operator:sue",
+        "known by his papers",
+        {"totp": True, "passkeys": 1, "recovery_codes_left": 10},
+    )
+    with refused(WrongState):
+        desk.run(operators.act_on_player, *work)
+    # A new app is taken at once: wrong codes of the old one are forgotten.
+    world.now += STEP
+    desk.enrol()
+    desk.password("anew")
+    assert desk.finish("anew", desk.code())
+
+
+def test_an_app_that_was_never_confirmed_is_none_to_remove(desk: Desk) -> None:
+    desk.run(factors.start_totp, desk.change, SECRET)
+    desk.password("one")
+    pen = mails.Pen(desk.world.settings, desk.world.vault, desk.world.new_uuid(), "en")
+    with refused(WrongState):
+        desk.run(factors.remove_all, pen, "player", desk.person.id, desk.world.now)
+    assert desk.is_in("one")
+    with refused(NotFound):
+        desk.run(factors.remove_all, pen, "player", desk.world.new_uuid(), desk.world.now)
 
 
 # --- passkeys --------------------------------------------------------------------------------------------------------

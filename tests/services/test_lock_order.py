@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
 from oklp import contract
-from oklp.services import housekeeping, ledger, matches, players, records
+from oklp.services import auth, factors, housekeeping, ledger, mails, matches, passkeys, players, records
 from oklp.services.matches import Caller
+from oklp.storage import factors as factor_store
 from oklp.storage.engine import Database, Tx
 from tests.services.world import CONNECTION_REFUSED, HOUR, MINUTE, XTS, World, check_books, player_result
 from tests.storage.rig import LONG_SECONDS, Gate, Watcher, outcome, submit
@@ -160,20 +161,26 @@ def _await_a_lock(connection: psycopg.Connection[Any]) -> None:
 
 def takes_in_order(world: World, lowest: Caller, highest: Caller, work: Callable[[], Any]) -> None:
     """`work` waits for the lowest balance before it has taken the highest."""
+    balance = "SELECT 1 FROM balances WHERE user_id = %s"
+    takes_first(world, (balance, lowest.user_id), (balance, highest.user_id), work)
+
+
+def takes_first(
+    world: World, first: tuple[LiteralString, str], then: tuple[LiteralString, str], work: Callable[[], Any]
+) -> None:
+    """`work` waits for the row that `first` finds before it has taken that which `then` finds."""
     with (
         psycopg.connect(world.settings.database_url) as holder,
         psycopg.connect(world.settings.database_url, autocommit=True) as other,
         ThreadPoolExecutor(1) as pool,
     ):
-        holder.execute("SELECT 1 FROM balances WHERE user_id = %s FOR UPDATE", [lowest.user_id])
+        holder.execute(f"{first[0]} FOR UPDATE", [first[1]])
         done = pool.submit(work)
         _await_a_lock(other)
-        free = other.execute(
-            "SELECT 1 FROM balances WHERE user_id = %s FOR UPDATE SKIP LOCKED", [highest.user_id]
-        ).fetchall()
+        free = other.execute(f"{then[0]} FOR UPDATE SKIP LOCKED", [then[1]]).fetchall()
         holder.rollback()
         done.result(LONG_SECONDS)
-    assert len(free) == 1, "the highest balance was taken before the lowest"
+    assert len(free) == 1, "what comes later was taken first"
 
 
 def _by_id(world: World, how_many: int) -> list[Caller]:
@@ -197,6 +204,31 @@ def test_suspending_a_player(world: World) -> None:
     world.confirm(high, match)
     takes_in_order(world, low, high, lambda: world.suspend(low))
     assert world.read(high, match).status == "aborted"
+
+
+@pytest.mark.parametrize("how", ["app", "passkey", "operator"])
+def test_removing_the_last_factor(world: World, how: str) -> None:
+    """The person comes before his factors, so that of two removals at once one sees what the other has left."""
+    ada = world.player()
+    me = auth.Person("player", ada.user_id, ada.username, "active", None, None)
+    change = factors.Change(world.settings, world.vault, me, "here", world.new_uuid(), "en", world.now)
+    if how == "passkey":
+        world.run(passkeys.add, change, "a-key", "a key", passkeys.Verified("id", "key", 0), ["a code"])
+    else:
+        world.run(factor_store.put_totp, ada.user_id, "a secret", world.now)
+        world.run(factor_store.confirm_totp, ada.user_id, world.now)
+        world.run(factors.added, change, ["a code"])
+    pen = mails.Pen(world.settings, world.vault, world.new_uuid(), "en")
+    work: dict[str, tuple[Job, LiteralString]] = {
+        "app": ((factors.remove_totp, (change,)), "totp"),
+        "passkey": ((factors.remove_passkey, (change, "a-key")), "passkeys"),
+        "operator": ((factors.remove_all, (pen, "player", ada.user_id, world.now)), "totp"),
+    }
+    (fn, args), table = work[how]
+    person, factor = "SELECT 1 FROM players WHERE id = %s", f"SELECT 1 FROM {table} WHERE person_id = %s"
+    takes_first(world, (person, ada.user_id), (factor, ada.user_id), lambda: world.run(fn, *args))
+    assert world.count("players", "second_factor") == 0
+    assert not world.run(factors.factors, ada.user_id).enabled
 
 
 def test_closing_what_is_overdue(world: World) -> None:

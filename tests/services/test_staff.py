@@ -19,10 +19,12 @@ from oklp.errors import (
     Unauthenticated,
     WrongState,
 )
-from oklp.services import auth, console, factors, operators, staff
+from oklp.services import auth, console, factors, mails, operators, staff, studios
 from oklp.services.auth import LogIn, SessionQuestion
 from oklp.services.staff import Operator
-from oklp.storage.engine import Database
+from oklp.storage import factors as factor_store
+from oklp.storage import players
+from oklp.storage.engine import Database, Tx
 from tests.services.world import World, refused
 
 
@@ -36,8 +38,19 @@ def action(name: str, role: str | None = None) -> contract.OperatorAction:
 
 
 def act(world: World, who: Operator, whom: Operator, name: str, role: str | None = None) -> contract.OperatorAccount:
-    done: contract.OperatorAccount = world.run(staff.act, who, whom.id, action(name, role), world.now)
+    done: contract.OperatorAccount = world.run(staff.act, pen(world), who, whom.id, action(name, role), world.now)
     return done
+
+
+def pen(world: World) -> mails.Pen:
+    return mails.Pen(world.settings, world.vault, world.new_uuid(), "de")
+
+
+def equip(world: World, person_id: str) -> None:
+    """An app and recovery codes."""
+    world.run(factor_store.put_totp, person_id, "a secret", world.now)
+    world.run(factor_store.confirm_totp, person_id, world.now)
+    world.run(factor_store.replace_codes, person_id, ["a code", "another"])
 
 
 def log_in(world: World, who: Operator, token_hash: str) -> auth.LoggedIn:
@@ -114,7 +127,7 @@ def test_roles_are_given_by_admins_and_end_the_sessions_of_the_old(world: World)
     with refused(WrongState):
         act(world, olga, sue, "change-role", "finance")
     with refused(NotFound):
-        world.run(staff.act, olga, str(uuid.uuid4()), action("suspend"), world.now)
+        world.run(staff.act, pen(world), olga, str(uuid.uuid4()), action("suspend"), world.now)
     entries, _ = world.run(operators.audit_log, f"operator:{sue.id}", None, 5)
     assert [(each.action, each.actor, each.reason) for each in entries] == [
         ("operator.change-role", "operator:olga", "so it is"),
@@ -152,6 +165,63 @@ def test_a_session_tells_whether_its_operator_has_a_second_factor(world: World) 
     assert world.run(staff.account, olga.id).second_factor
 
 
+def test_an_admin_lets_in_another_who_has_lost_his_factors_but_not_himself(world: World) -> None:
+    olga = operator(world, "olga")
+    sue = operator(world, "sue", "admin")
+    world.run(players.update_person, "operator", sue.id, email="sue@example.org")
+    log_in(world, sue, "before")
+    for who in (olga, sue):
+        equip(world, who.id)
+        world.run(players.update_person, "operator", who.id, second_factor=True)
+    assert log_in(world, sue, "waiting").methods == ("totp", "recovery-code")
+    with refused(RoleMissing):
+        act(world, operator(world, "tom", "support"), sue, "remove-factors")
+    with refused(Conflict):
+        act(world, olga, olga, "remove-factors")
+    assert world.run(staff.account, olga.id).second_factor
+    done = act(world, olga, sue, "remove-factors")
+    assert (done.second_factor, done.role, done.status) == (False, "admin", "active")
+    assert isinstance(person(world, "before"), Unauthenticated)
+    assert log_in(world, sue, "after").methods == ()
+    strict = world.settings.model_copy(update={"operator_second_factor": True})
+    with refused(SecondFactorMissing):  # as on the first day
+        Operator.of(strict, person(world, "after"))
+    for again in (lambda: act(world, olga, sue, "remove-factors"), lambda: world.run(by_command, world, "SUE")):
+        with refused(WrongState):
+            again()
+    entry = world.run(operators.audit_log, f"operator:{sue.id}", None, 1)[0][0]
+    assert (entry.action, entry.actor, entry.reason) == ("operator.remove-factors", "operator:olga", "so it is")
+    assert entry.detail == {"username": "sue", "totp": True, "passkeys": 0, "recovery_codes_left": 2}
+    [mail] = world.rows("SELECT kind, recipient FROM mails")
+    assert tuple(mail) == ("factors-removed", "sue@example.org")
+
+
+def by_command(tx: Tx, world: World, username: str) -> contract.OperatorAccount:
+    return staff.remove_factors(tx, pen(world), "command-line", staff.id_of(tx, username), "x", world.now)
+
+
+def test_the_last_owner_of_a_studio_is_let_in_by_whoever_runs_the_platform(world: World) -> None:
+    studio_id, member_id = world.new_uuid(), world.new_uuid()
+    new = {"name": "Dice", "username": "Ida", "email": "ida@example.org", "password": "correct horse"}
+    request = contract.NewStudio.model_validate(new)
+    world.run(studios.sign_up, studio_id, member_id, request, "no hash", world.now)
+    with refused(WrongState):
+        world.run(studios.remove_factors, pen(world), "command-line", "ida", "papers seen", world.now)
+    equip(world, member_id)
+    world.run(players.update_person, "member", member_id, second_factor=True)
+    done = world.run(studios.remove_factors, pen(world), "command-line", "ida", "papers seen", world.now)
+    assert (done.member_id, done.role) == (member_id, "owner")
+    assert not world.run(factors.factors, member_id).enabled
+    attempt = LogIn("member", "ida", "127.0.0.1")
+    assert world.run(auth.end_login, world.settings, attempt, member_id, "a session", world.now).methods == ()
+    entry = world.run(operators.audit_log, f"studio:{studio_id}", None, 1)[0][0]
+    assert (entry.action, entry.actor, entry.reason) == ("member.remove-factors", "command-line", "papers seen")
+    [mail] = world.rows("SELECT kind, recipient FROM mails")
+    assert tuple(mail) == ("factors-removed", "ida@example.org")
+    with refused(NotFound):
+        world.run(studios.remove_factors, pen(world), "command-line", "nobody", "x", world.now)
+
+
 def test_the_last_active_admin_stays(world: World) -> None:
     olga, sue = operator(world, "olga"), operator(world, "sue")
     for name, role in (("suspend", None), ("change-role", "support")):
@@ -171,7 +241,7 @@ def test_of_two_admins_who_suspend_each_other_one_stays(world: World) -> None:
 
     def suspend(node: Database, who: Operator, whom: Operator) -> bool:
         try:
-            node.run(staff.act, who, whom.id, action("suspend"), world.now)
+            node.run(staff.act, pen(world), who, whom.id, action("suspend"), world.now)
         except OklpError as refusal:
             assert isinstance(refusal, Conflict), refusal
             return False

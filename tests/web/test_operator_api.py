@@ -14,7 +14,8 @@ import pytest
 from oklp.storage import schema
 from oklp.storage.engine import connectable
 from oklp.storage.presence import VERIFYING_KEY, Turn
-from tests.harness import GameClient, GameConfig, PlayerClient, Server, paid_match
+from tests.harness import PASSWORD, GameClient, GameConfig, PlayerClient, Server, enrol, paid_match
+from tests.web.staff import log_in
 from tests.webhooks.receivers import Receivers
 
 REASON = "because the test says so"
@@ -223,6 +224,26 @@ def test_a_reinstated_player_is_paid_as_before(table: Table) -> None:
     table.report(table.live(), table.two)
     assert table.available == (9_500, 10_400)
     assert must(act(table.served, path, action="verify"))["verified"] is True
+
+
+def test_whoever_has_lost_all_factors_is_let_in_by_an_operator(table: Table) -> None:
+    served, path = table.served, f"/players/{table.one.user_id}"
+    credentials = {"username": table.one.username, "password": PASSWORD}
+    player = log_in(served, "player", table.one.username)
+    assert act(served, path, action="remove-factors").status_code == 409
+    enrol(player)
+    assert must(served.operator.get(path))["second_factor"] is True
+    waiting = must(player.post("/sessions", json=credentials), 401)
+    shown = must(act(served, path, action="remove-factors"))
+    assert (shown["second_factor"], shown["status"]) == (False, "active")
+    assert player.get("/me").status_code == 401
+    step = {"pending_token": waiting["pending_token"], "recovery_code": "0" * 20}
+    assert "begin again" in must(player.post("/sessions/second-factor", json=step), 401)["detail"]
+    assert must(player.post("/sessions", json=credentials), 201)["token"]
+    [entry] = audit(served, f"player:{table.one.user_id}")
+    assert (entry["action"], entry["reason"], entry["actor"]) == ("player.remove-factors", REASON, table.actor)
+    [mail, *_] = must(served.operator.get("/mails", params={"recipient": f"{table.one.username}@example.org"}))["mails"]
+    assert mail["kind"] == "factors-removed"
 
 
 def test_one_decision_on_held_winnings_counts(table: Table) -> None:

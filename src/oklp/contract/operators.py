@@ -54,7 +54,7 @@ class OperatorReason(Wire):
 class OperatorAction(Wire):
     """What an admin decides about an operator; `change-role` comes with the `role`."""
 
-    action: Literal["change-role", "suspend", "reinstate"]
+    action: Literal["change-role", "suspend", "reinstate", "remove-factors"]
     role: OperatorRole | None = None
     reason: Reason
 
@@ -71,7 +71,7 @@ class VettingDecision(Wire):
 
 
 class PlayerAction(Wire):
-    action: Literal["suspend", "reinstate", "verify"]
+    action: Literal["suspend", "reinstate", "verify", "remove-factors"]
     reason: Reason
 
 
@@ -134,9 +134,12 @@ class HeldWinning(Wire):
 
 
 class OperatorPlayer(Profile):
+    """A player as operators see him. Without a `second_factor` his password alone lets him in."""
+
     balances: list[Balance]
     held_winnings: list[HeldWinning]
     status_reason: str | None = None
+    second_factor: bool = False
 
 
 class OperatorPlayerPage(Wire):

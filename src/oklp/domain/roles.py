@@ -20,6 +20,7 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "player.suspend": (SUPPORT,),
     "player.reinstate": (SUPPORT,),
     "player.verify": (SUPPORT,),
+    "player.remove-factors": (SUPPORT,),
     "match.settle": (FINANCE,),
     "match.abort": (FINANCE,),
     "held-winnings.release": (FINANCE,),

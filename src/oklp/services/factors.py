@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from oklp import contract
 from oklp.errors import NotFound, Unauthenticated, WrongState
 from oklp.services import auth, mails, views
 from oklp.services.auth import LoggedIn, LogIn, Person
+from oklp.services.mails import Pen
 from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.signing import hash_token
@@ -102,6 +103,7 @@ def confirm_totp(
     Raises WrongState when there is nothing to confirm, TooManyRequests.
     """
     auth.check_failures(tx, change.settings, attempt, change.now)
+    hold(tx, change.person)
     row = store.totp_of(tx, change.person.id)
     if row is None or row.confirmed_at is not None:
         raise WrongState("There is no authenticator app to confirm.")
@@ -110,6 +112,11 @@ def confirm_totp(
         return None
     store.confirm_totp(tx, change.person.id, change.now)
     return contract.FactorAdded(recovery_codes=added(tx, change, codes))
+
+
+def hold(tx: Tx, person: Person) -> None:
+    """Who else adds or removes factors of this person waits, so that what the account says of them stays true."""
+    people.lock_person(tx, person.kind, person.id)
 
 
 def added(tx: Tx, change: Change, codes: Sequence[str]) -> list[str] | None:
@@ -129,6 +136,7 @@ def added(tx: Tx, change: Change, codes: Sequence[str]) -> list[str] | None:
 
 def remove_totp(tx: Tx, change: Change) -> None:
     """Raises NotFound."""
+    hold(tx, change.person)
     if not store.delete_totp(tx, change.person.id):
         raise NotFound("There is no authenticator app.")
     _removed(tx, change)
@@ -136,6 +144,7 @@ def remove_totp(tx: Tx, change: Change) -> None:
 
 def remove_passkey(tx: Tx, change: Change, passkey_id: str) -> None:
     """Likewise."""
+    hold(tx, change.person)
     if not store.delete_passkey(tx, change.person.id, passkey_id):
         raise NotFound("There is no such passkey.")
     _removed(tx, change)
@@ -151,6 +160,31 @@ def _removed(tx: Tx, change: Change) -> None:
         return
     store.delete_all(tx, person.id)
     people.update_person(tx, person.kind, person.id, second_factor=False)
+
+
+def remove_all(tx: Tx, pen: Pen, kind: str, person_id: str, now: int) -> dict[str, Any]:
+    """By somebody else, for a person who has lost all of them: apps, passkeys and recovery codes go.
+
+    His password alone lets him in from then on, so whoever calls this has made sure who is asking. Every session ends,
+    and so do log-ins that wait for their second step: they may be somebody else's. He is told by mail. Wrong codes are
+    forgotten, or they would count against his next app.
+
+    Returns what there was, for the audit log. Raises NotFound, and WrongState when there is no second factor.
+    """
+    people.lock_person(tx, kind, person_id)
+    row = people.person(tx, kind, person_id)
+    if row is None:
+        raise NotFound("There is no such account.")
+    had = factors(tx, person_id)
+    if not (row.second_factor or had.enabled):  # of an app that is gone the recovery codes may be asked for still
+        raise WrongState("There is no second factor.")
+    store.delete_all(tx, person_id)  # before sessions: a log-in that is using one up just now is waited for
+    people.update_person(tx, kind, person_id, second_factor=False)
+    people.delete_sessions_of(tx, person_id)
+    tickets.delete_of(tx, person_id, auth.SECOND_FACTOR)
+    people.clear_failures(tx, _guesses(kind, person_id))
+    mails.tell(tx, pen, kind, row, "factors-removed", now)
+    return {"totp": had.totp, "passkeys": len(had.passkeys), "recovery_codes_left": had.recovery_codes_left}
 
 
 def renew_codes(tx: Tx, change: Change, codes: Sequence[str]) -> contract.RecoveryCodes:
@@ -171,8 +205,8 @@ def _code_hash(person_id: str, code: str) -> str:
 
 
 def _tell(tx: Tx, change: Change, row: Row, kind: str) -> None:
-    values = mails.news(change.settings, change.person.kind, row, change.language)
-    mails.post(tx, change.vault, change.mail_id, kind, row.email, values, change.now)
+    pen = Pen(change.settings, change.vault, change.mail_id, change.language)
+    mails.tell(tx, pen, change.person.kind, row, kind, change.now)
 
 
 # --- the second step -------------------------------------------------------------------------------------------------

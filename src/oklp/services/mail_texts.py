@@ -108,6 +108,19 @@ If it was not you, ask for a new password at once:
 {link}
 """,
         ),
+        "factors-removed": Text(
+            "The second factors of your account were removed",
+            """\
+Hello {username},
+
+an operator has removed every second factor of your account, with its recovery codes, and ended its sessions. Your
+password alone lets you in: log in, and set up a new second factor.
+
+If you did not ask for it, ask for a new password at once, and tell whoever runs the platform:
+
+{link}
+""",
+        ),
         "recovery-code-used": Text(
             "A recovery code of your account was used",
             """\
@@ -229,6 +242,19 @@ Hallo {username},
 aus deinem Konto wurde eine Authenticator-App oder ein Passkey entfernt.
 
 Wenn du das nicht warst, fordere sofort ein neues Passwort an:
+
+{link}
+""",
+        ),
+        "factors-removed": Text(
+            "Die zweiten Faktoren deines Kontos wurden entfernt",
+            """\
+Hallo {username},
+
+der Betreiber hat alle zweiten Faktoren deines Kontos entfernt, auch die Wiederherstellungscodes, und dich überall
+abgemeldet. Zum Anmelden genügt dein Passwort: melde dich an und richte einen neuen zweiten Faktor ein.
+
+Wenn du nicht darum gebeten hast, fordere sofort ein neues Passwort an und sag dem Betreiber Bescheid:
 
 {link}
 """,

@@ -42,6 +42,15 @@ class Letter(NamedTuple):
     unsubscribe: str  # a link out of mails of its kind, empty where it has to be read
 
 
+class Pen(NamedTuple):
+    """What a mail to somebody is written with. `language` is that of the request, for whom no other is known."""
+
+    settings: Settings
+    vault: Vault
+    mail_id: str
+    language: str
+
+
 def link(settings: Settings, kind: str, page: str, **query: str) -> str:
     """The address of a page for a kind of person."""
     tail = f"?{urlencode(query)}" if query else ""
@@ -91,6 +100,12 @@ def withdraw(tx: Tx, kind: str, about: str) -> bool:
     By the player: his address may be others' as well, and another by now.
     """
     return store.withdraw(tx, kind, about)
+
+
+def tell(tx: Tx, pen: Pen, kind: str, row: Row, what: str, now: int) -> None:
+    """Put a mail into the outbox that tells a person of a change of his account, made of `news`."""
+    values = news(pen.settings, kind, row, pen.language)
+    post(tx, pen.vault, pen.mail_id, what, row.email, values, now)
 
 
 def ask(tx: Tx, vault: Vault, mail_id: str, kind: str, values: Mapping[str, str], now: int, life_seconds: int) -> None:

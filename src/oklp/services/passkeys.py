@@ -193,6 +193,7 @@ def add(
     tx: Tx, change: Change, passkey_id: str, name: str, verified: Verified, codes: Sequence[str]
 ) -> contract.NewPasskey:
     """Raises Conflict for a credential that is known, LimitReached."""
+    factors.hold(tx, change.person)
     if len(store.passkeys_of(tx, change.person.id)) >= MOST:
         raise LimitReached(f"An account has {MOST} passkeys at the most.")
     with tx.refusing(Conflict("This passkey is known already.")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ from babel import Locale
 
 from oklp import contract
 from oklp.errors import Conflict, FieldError, NameTaken, NotFound, invalid
-from oklp.services import ledger, mails, matches, views
+from oklp.services import factors, ledger, mails, matches, views
 from oklp.services.vault import Vault
 from oklp.settings import Settings
 from oklp.storage import events
@@ -161,14 +162,19 @@ def act(
 ) -> contract.Profile:
     """Suspend (his pending matches are aborted, live ones go on, winnings are held), reinstate or verify a player.
 
-    Of the first two he is told by mail, unless one undoes the other before its mail has gone; without the reason, which
-    is for operators.
+    Or remove his second factors (`factors.remove_all`). Of all but `verify` he is told by mail, without the reason,
+    which is for operators; not of a suspension and its end when one undoes the other before its mail has gone. Raises
+    NotFound, Conflict, WrongState.
     """
     row = store.lock_player(tx, user_id)
     if row is None:
         raise NotFound("There is no such player.")
+    detail: dict[str, Any] = {}
     if request.action == "verify":
         store.update_player(tx, user_id, verified=True)
+    elif request.action == "remove-factors":
+        pen = mails.Pen(settings, vault, mail_id, row.language)
+        detail = factors.remove_all(tx, pen, "player", user_id, now)
     else:
         _set_status(tx, settings, row, request, now)
         _tell(tx, settings, vault, row, request, mail_id, now)
@@ -179,7 +185,7 @@ def act(
         action=f"player.{request.action}",
         subject=f"player:{user_id}",
         reason=request.reason,
-        detail="{}",
+        detail=json.dumps(detail),
     )
     return profile(tx, user_id)
 
@@ -235,6 +241,7 @@ def operator_player(tx: Tx, settings: Settings, user_id: str) -> contract.Operat
         balances=ledger.wallet(tx, user_id, settings.currency).balances,
         held_winnings=held,
         status_reason=row.status_reason,
+        second_factor=row.second_factor,
     )
 
 

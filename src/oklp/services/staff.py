@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from oklp import contract
 from oklp.domain import roles
 from oklp.errors import Conflict, InvariantBroken, NotFound, RoleMissing, SecondFactorMissing, WrongState
-from oklp.services import games, views
+from oklp.services import factors, games, views
 from oklp.services.auth import Person
+from oklp.services.mails import Pen
 from oklp.services.players import taken
 from oklp.settings import Settings
 from oklp.storage import events, players
@@ -18,6 +19,7 @@ from oklp.storage.engine import Tx
 from oklp.storage.tx import Row
 
 ACTIVE, SUSPENDED = "active", "suspended"
+REMOVE_FACTORS = "remove-factors"
 
 
 class Operator(NamedTuple):
@@ -117,17 +119,31 @@ def id_of(tx: Tx, username: str) -> str:
 
 
 def act(
-    tx: Tx, who: Operator, operator_id: str, request: contract.OperatorAction, now: int
+    tx: Tx, pen: Pen, who: Operator, operator_id: str, request: contract.OperatorAction, now: int
 ) -> contract.OperatorAccount:
-    """Another role, or no access any more, or access again. Raises RoleMissing, NotFound, Conflict, WrongState."""
+    """Another role, no access any more, access again, or a way in without the second factors that he has lost.
+
+    Nobody removes his own like this: that takes his password. Raises RoleMissing, NotFound, Conflict, WrongState.
+    """
     who.need("operator.change")
-    return decide(tx, who.actor, operator_id, request, now)
+    if request.action != REMOVE_FACTORS:
+        return decide(tx, who.actor, operator_id, request, now)
+    if operator_id == who.id:
+        raise Conflict("Your own second factors you remove on the page of your account.")
+    return remove_factors(tx, pen, who.actor, operator_id, request.reason, now)
+
+
+def remove_factors(tx: Tx, pen: Pen, actor: str, operator_id: str, reason: str, now: int) -> contract.OperatorAccount:
+    """As `factors.remove_all`. Where operators need a factor, he sets one up at his next log-in, before all else."""
+    detail = {"username": _found(tx, operator_id).username, **factors.remove_all(tx, pen, "operator", operator_id, now)}
+    _audit(tx, actor, f"operator.{REMOVE_FACTORS}", operator_id, reason, detail, now)
+    return account(tx, operator_id)
 
 
 def decide(
     tx: Tx, actor: str, operator_id: str, request: contract.OperatorAction, now: int
 ) -> contract.OperatorAccount:
-    """As `act`, for whoever has the database itself, too.
+    """Another role or status, for whoever has the database itself, too.
 
     All operators are locked: of two admins who decide about each other, the second finds what the first decided.
     Raises Conflict for the last admin who is active: somebody has to be there to undo it.
@@ -154,7 +170,7 @@ def decide(
 def _changed(request: contract.OperatorAction) -> dict[str, str]:
     if request.role is not None:
         return {"role": request.role}
-    return {"status": SUSPENDED if request.action == "suspend" else ACTIVE}
+    return {"status": {"suspend": SUSPENDED, "reinstate": ACTIVE}[request.action]}
 
 
 def _is_admin(role: str, status: str) -> bool:

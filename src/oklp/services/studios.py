@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from oklp import contract
 from oklp.domain.ledger import studio_account
 from oklp.errors import Conflict, Forbidden, InvariantBroken, NotFound
+from oklp.services import factors as factor_room
 from oklp.services import results, views, webhooks
 from oklp.services.auth import Person
+from oklp.services.mails import Pen
 from oklp.services.players import taken
 from oklp.storage import events, factors, games, ledger, matches, players, tickets
 from oklp.storage import webhooks as outbox
@@ -263,6 +265,20 @@ def remove_member(tx: Tx, actor: str, studio_id: str, member_id: str, now: int) 
     _audit(tx, actor, "member.remove", f"studio:{studio_id}", {"username": found.username, "role": found.role}, now)
 
 
+def remove_factors(tx: Tx, pen: Pen, actor: str, username: str, reason: str, now: int) -> contract.StudioMember:
+    """As `factors.remove_all`, by whoever runs the platform, who answers for it: it is a studio's own affair.
+
+    An owner removes a member and invites him again; of its last owner nobody can say who he is. Raises NotFound,
+    WrongState.
+    """
+    found = players.person_by_name(tx, "member", username.lower())
+    if found is None:
+        raise NotFound(f"There is no member {username} of a studio.")
+    detail = {"username": found.username, **factor_room.remove_all(tx, pen, "member", found.id, now)}
+    _audit(tx, actor, "member.remove-factors", f"studio:{found.studio_id}", detail, now, reason)
+    return _member(found)
+
+
 def _member(row: Row) -> contract.StudioMember:
     return contract.StudioMember(
         member_id=row.id,
@@ -294,5 +310,9 @@ def _insert(
         )
 
 
-def _audit(tx: Tx, actor: str, action: str, subject: str, detail: dict[str, str], now: int) -> None:
-    events.insert_audit(tx, at=now, actor=actor, action=action, subject=subject, reason=None, detail=json.dumps(detail))
+def _audit(
+    tx: Tx, actor: str, action: str, subject: str, detail: dict[str, Any], now: int, reason: str | None = None
+) -> None:
+    events.insert_audit(
+        tx, at=now, actor=actor, action=action, subject=subject, reason=reason, detail=json.dumps(detail)
+    )

@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from oklp import contract
 from oklp.services import approvals, conformance, mails, matches, operators, players, proposals, staff, webhooks
+from oklp.services.mails import Pen
 from oklp.storage.engine import inspect_database
 from oklp.web.caller import AsOperator, AsSelf, Cursor, Here, Limit, from_cursor, once, to_cursor
 from oklp.web.context import new_uuid
+from oklp.web.languages import language_of
 from oklp.web.sessions import log_in_as, log_out_of
 
 router = APIRouter(prefix="/api/operator/v1", tags=["operator"])
@@ -68,8 +70,12 @@ async def read_operator(here: Here, operator: AsOperator, operator_id: OperatorP
 async def act_on_operator(
     here: Here, request: Request, operator: AsOperator, operator_id: OperatorPath, body: contract.OperatorAction
 ) -> Response:
-    """Give another role, suspend (all sessions end), or reinstate. For admins, of whom one stays."""
-    return await once(here, request, operator.id, 200, staff.act, operator, operator_id, body, here.clock())
+    """Give another role, suspend, reinstate, or remove the second factors of somebody who has lost them.
+
+    All sessions end. For admins, of whom one stays; nobody removes his own factors like this.
+    """
+    pen = Pen(here.settings, here.vault, new_uuid(), language_of(request))
+    return await once(here, request, operator.id, 200, staff.act, pen, operator, operator_id, body, here.clock())
 
 
 # --- games -----------------------------------------------------------------------------------------------------------
@@ -143,7 +149,10 @@ async def read_player(here: Here, operator: AsOperator, user_id: PlayerPath) -> 
 async def act_on_player(
     here: Here, request: Request, operator: AsOperator, user_id: PlayerPath, body: contract.PlayerAction
 ) -> Response:
-    """Suspend (pending matches are aborted, live ones go on, winnings are held), reinstate, or verify."""
+    """Suspend (pending matches are aborted, live ones go on, winnings are held), reinstate, or verify.
+
+    Or remove the second factors of somebody who has lost them: his sessions end, and he is told by mail.
+    """
     return await once(
         here,
         request,

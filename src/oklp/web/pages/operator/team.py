@@ -8,6 +8,8 @@ from starlette.routing import Route
 from oklp import contract
 from oklp.errors import OklpError
 from oklp.services import operators, staff
+from oklp.services.mails import Pen
+from oklp.web.context import new_uuid
 from oklp.web.pages import forms
 from oklp.web.pages.forms import Form
 from oklp.web.pages.frame import go, show
@@ -32,12 +34,13 @@ async def _show(visit: Visit, form: Form, status: int = 200) -> Response:
 
 
 async def act(visit: Visit) -> Response:
-    """Another role, suspended, or reinstated."""
+    """Another role, suspended, reinstated, or without the second factors that he has lost."""
     here, operator_id = visit.here, visit.request.path_params["operator_id"]
     try:
         values = {name: visit.fields[name] for name in ("action", "role") if name in visit.fields}
         body = forms.model(contract.OperatorAction, values | {"reason": visit.fields.get("reason", "")})
-        args = (operator(visit), operator_id, body, here.clock())
+        pen = Pen(here.settings, here.vault, new_uuid(), visit.language)
+        args = (pen, operator(visit), operator_id, body, here.clock())
         await forms.once(visit, contract.OperatorAccount, staff.act, *args)
     except OklpError as refusal:
         form = refused(visit, refusal)
