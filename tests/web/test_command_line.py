@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.harness import PLAYER, GameClient, GameConfig, PlayerClient, Server, paid_match
+from tests.harness import PLAYER, GameClient, GameConfig, PlayerClient, Server, enrol, paid_match
+from tests.web.staff import log_in
 
 
 def test_a_game_and_players_made_by_commands_play(served: Server, tmp_path: Path) -> None:
@@ -51,6 +52,18 @@ def test_what_cannot_be_is_said_in_a_line(served: Server, tmp_path: Path) -> Non
         assert done.returncode != 0, words
         assert said in done.stderr, (words, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+def test_the_last_owner_of_a_studio_gets_back_in(served: Server) -> None:
+    owner = served.new_studio()
+    name = owner.get("/me").json()["username"]
+    enrol(owner)
+    done = served.cli("studio", "remove-factors", name, "--reason", "papers seen")
+    assert f"{name} has no second factor any more" in done.stdout
+    assert owner.get("/me").status_code == 401
+    assert log_in(served, "studio", name).get("/me").json()["role"] == "owner"
+    [mail, *_] = served.operator.get("/mails", params={"recipient": f"{name}@example.org"}).json()["mails"]
+    assert mail["subject"] == "The second factors of your account were removed"
 
 
 def test_production_refuses_a_sandbox_database(served: Server) -> None:

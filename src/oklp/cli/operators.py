@@ -1,13 +1,21 @@
-"""Operators: making them, and what they may do. Whoever has the database itself needs no role."""
+"""Operators: making them, and what they may do; and the way back in for whoever nobody else can help.
+
+Whoever has the database itself needs no role.
+"""
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oklp.cli.house import DatabaseUrl, PasswordStdin, Sandbox, opened, out, password_of, say
+from oklp.cli.house import DatabaseUrl, PasswordStdin, Sandbox, opened, out, password_of, say, vault_of
+
+if TYPE_CHECKING:
+    from oklp.services.mails import Pen
+    from oklp.storage.engine import Tx
 
 Username = Annotated[str, typer.Argument(help="Whom.")]
 Role = Literal["support", "finance", "admin"]
@@ -77,6 +85,56 @@ def suspend(username: Username, reason: Reason, database_url: DatabaseUrl = "", 
 def reinstate(username: Username, reason: Reason, database_url: DatabaseUrl = "", sandbox: Sandbox = False) -> None:
     """Let an operator in again."""
     _decide(username, {"action": "reinstate", "reason": reason}, database_url, sandbox)
+
+
+def remove_factors(
+    username: Username, reason: Reason, database_url: DatabaseUrl = "", sandbox: Sandbox = False
+) -> None:
+    """Remove the second factors and recovery codes of an operator who has lost them. Make sure who is asking.
+
+    His sessions end, his password alone lets him in, and a mail tells him.
+    """
+    from oklp.services import games, staff
+
+    def remove(tx: Tx, pen: Pen, why: str, now: int) -> str:
+        operator_id = staff.id_of(tx, username)
+        return staff.remove_factors(tx, pen, games.COMMAND_LINE, operator_id, why, now).username
+
+    _remove_factors(remove, reason, database_url, sandbox)
+
+
+def remove_factors_of_member(
+    username: Username, reason: Reason, database_url: DatabaseUrl = "", sandbox: Sandbox = False
+) -> None:
+    """Remove the second factors and recovery codes of a studio's member who has lost them. Make sure who is asking.
+
+    It is for a studio's last owner: other members an owner removes and invites again. The member's sessions end, the
+    password alone lets in, and a mail tells the member.
+    """
+    from oklp.services import games, studios
+
+    def remove(tx: Tx, pen: Pen, why: str, now: int) -> str:
+        return studios.remove_factors(tx, pen, games.COMMAND_LINE, username, why, now).username
+
+    _remove_factors(remove, reason, database_url, sandbox)
+
+
+def _remove_factors(work: Callable[[Tx, Pen, str, int], str], reason: str, database_url: str, sandbox: bool) -> None:
+    from oklp import contract
+    from oklp.opening import wall_clock
+    from oklp.services import auth, mail_texts
+    from oklp.services.mails import Pen
+
+    with opened(database_url, sandbox=sandbox) as (settings, db):
+        why = contract.OperatorReason(reason=reason).reason
+        vault = vault_of(settings, db)
+        pen = Pen(settings, vault, str(uuid.uuid4()), mail_texts.SOURCE)
+
+        def remove(tx: Tx) -> str:
+            auth.check_vault(tx, vault)  # or nobody could read the mail
+            return work(tx, pen, why, wall_clock())
+
+        say(f"{db.run(remove)} has no second factor any more: the password alone lets in.")
 
 
 def _decide(username: str, decision: dict[str, str], database_url: str, sandbox: bool) -> None:
