@@ -18,7 +18,7 @@ from oklp.storage.schema import audit, events, refused_results
 from oklp.storage.schema_proposals import proposals
 from oklp.web.caller import to_cursor
 from oklp.web.pages import facts
-from tests.harness import PASSWORD, PlayerClient, Server, paid_match, run_cli, serving
+from tests.harness import PASSWORD, PlayerClient, Server, enrol, paid_match, run_cli, serving
 from tests.web.staff import log_in
 from tests.web.test_pages import browser, tokens
 
@@ -483,6 +483,27 @@ def test_an_admin_gives_roles_and_takes_them_away(served: Server) -> None:
     assert sue.post("/sessions", json=credentials).status_code == 201
 
 
+def test_the_second_factor_of_a_player_is_removed_after_a_word_of_warning(served: Server) -> None:
+    one = PlayerClient(served.url)
+    page = f"/operator/players/{one.user_id}"
+    removal = 'name="action" value="remove-factors"'
+    support = console(served, served.new_operator("--role", "support"))
+    assert removal not in support.get(page).text
+    enrol(log_in(served, "player", one.username))
+    shown = support.get(page).text
+    assert removal in shown
+    assert "First make sure who is asking" in shown
+    assert removal not in console(served, served.new_operator("--role", "finance")).get(page).text
+    form = {**tokens(shown), "action": "remove-factors"}
+    refused = support.post(f"{page}/act", data={**form, "reason": " "})
+    assert (refused.status_code, "Say why" in refused.text) == (422, True)
+    assert support.post(f"{page}/act", data={**form, **tokens(refused.text), **REASON}).status_code == 303
+    shown = support.get(page).text
+    assert (removal in shown, "player.remove-factors" in shown) == (False, True)
+    support.headers["Accept-Language"] = "de"
+    assert "Zweiter Faktor</dt><dd>nein" in support.get(page).text
+
+
 def test_the_command_line_gives_roles_too(served: Server) -> None:
     username = served.new_operator("--role", "support").get("/me").json()["username"]
     # In the sandbox everybody tries everything.
@@ -534,6 +555,34 @@ def test_without_a_second_factor_an_operator_can_only_set_one_up(strict: Server)
     assert "/operator/audit" in codes.text
     assert site.get("/operator").status_code == 200
     assert olga.get("/games").status_code == 401  # a factor more gives the session a new token
+
+
+def test_an_operator_who_has_lost_his_factors_sets_up_others_at_the_next_log_in(strict: Server) -> None:
+    admin, ida = strict.new_operator(), strict.new_operator()
+    name, team = ida.get("/me").json()["username"], "/operator/team"
+    own, page = (f"{team}/{each.get('/me').json()['operator_id']}" for each in (admin, ida))
+    site, removal = console(strict, admin), 'name="action" value="remove-factors"'
+    assert [removal in site.get(each).text for each in (own, page)] == [False, True]
+    form = {**tokens(site.get(page).text), "action": "remove-factors", **REASON}
+    himself = site.post(own, data=form)
+    assert (himself.status_code, "on the page of your account" in himself.text) == (409, True)
+    assert site.post(page, data={**form, **tokens(site.get(page).text)}).status_code == 303
+    assert ida.get("/me").status_code == 401
+
+    again = log_in(strict, "operator", name)  # the password is enough, and leads no further than to another factor
+    led = console(strict, again).get("/operator")
+    assert (led.status_code, led.headers["location"]) == (303, "/operator/security#factors")
+    enrol(again)
+    by_command = ("operator", "remove-factors", name, "--reason", "the only one left")
+    assert f"{name} has no second factor any more" in strict.cli(*by_command).stdout
+    assert log_in(strict, "operator", name).get("/games").status_code == 403
+    twice = strict.cli(*by_command, check=False)
+    assert (twice.returncode, "There is no second factor." in twice.stderr) == (1, True)
+    log = admin.get("/audit", params={"subject": f"operator:{page.rpartition('/')[2]}"}).json()["entries"]
+    assert [(each["action"], each["reason"]) for each in log[:2]] == [
+        ("operator.remove-factors", "the only one left"),
+        ("operator.remove-factors", REASON["reason"]),
+    ]
 
 
 def test_only_the_sandbox_does_without(strict: Server) -> None:
