@@ -35,6 +35,7 @@ class Inbox:
 
     answers: dict[str, str] = field(default_factory=dict)  # recipient → its refusal
     data_answer: str = "250 taken"
+    hangs_up: bool = False  # once it has the mail, without an answer
     taken: list[Envelope] = field(default_factory=list)
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -47,6 +48,8 @@ class Inbox:
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
         if self.data_answer.startswith("250"):
             self.taken.append(envelope)
+        if self.hangs_up:
+            server.transport.abort()
         return self.data_answer
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
@@ -191,9 +194,20 @@ def test_a_refusal_says_whether_to_come_again(inbox: Inbox, permanent: bool) -> 
         async with listening(inbox) as port:
             with pytest.raises(NotSent) as caught:
                 await mailer(f"smtp+plain://127.0.0.1:{port}").send(MAIL)
-            assert caught.value.permanent is permanent
+            assert (caught.value.permanent, caught.value.uncertain) == (permanent, False)
             words = (inbox.answers.get(MAIL.recipient) or inbox.data_answer)[4:]
             assert words in caught.value.reason
+
+    run(work)
+
+
+def test_without_an_answer_it_may_have_been_taken() -> None:
+    async def work() -> None:
+        inbox = Inbox(hangs_up=True)
+        async with listening(inbox) as port:
+            with pytest.raises(NotSent) as caught:
+                await mailer(f"smtp+plain://127.0.0.1:{port}").send(MAIL)
+        assert (caught.value.permanent, caught.value.uncertain, len(inbox.taken)) == (False, True, 1)
 
     run(work)
 
@@ -204,7 +218,7 @@ def test_nobody_listens() -> None:
             pass
         with pytest.raises(NotSent) as caught:
             await mailer(f"smtp+plain://127.0.0.1:{port}").send(MAIL)
-        assert not caught.value.permanent
+        assert (caught.value.permanent, caught.value.uncertain) == (False, False)
         with pytest.raises(NotSent) as caught:
             await NoMailer().send(MAIL)
         assert not caught.value.permanent

@@ -25,12 +25,13 @@ ON_THE_WIRE = policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 
 
 class NotSent(Exception):
-    """Why not. `permanent`: trying again would end in the same way."""
+    """Why not. `permanent`: trying again would end in the same way; `uncertain`: it may have been sent after all."""
 
-    def __init__(self, reason: str, *, permanent: bool) -> None:
+    def __init__(self, reason: str, *, permanent: bool, uncertain: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.permanent = permanent
+        self.uncertain = uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,10 @@ class SmtpMailer:
             raise NotSent(_in_a_line(refusal), permanent=about_mail and refusal.code >= 500) from None
         except aiosmtplib.SMTPNotSupported as refusal:
             raise NotSent(_in_a_line(refusal), permanent=False) from None
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        except (aiosmtplib.SMTPConnectError, ValueError) as error:
             raise NotSent(_in_a_line(error), permanent=False) from None
+        except (aiosmtplib.SMTPException, OSError) as error:  # the connection ended, perhaps before the last answer
+            raise NotSent(_in_a_line(error), permanent=False, uncertain=True) from None
 
 
 def message_of(mail: Mail, sender: str) -> EmailMessage:

@@ -11,6 +11,7 @@ a path; a lane's name), so the number of series is bounded.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -350,7 +351,8 @@ def render_metrics() -> bytes:
         return generate_latest(REGISTRY)
     for process in {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}:
         if not _is_there(process):
-            mark_process_dead(process, folder)  # type: ignore[no-untyped-call]
+            with contextlib.suppress(FileNotFoundError):  # another process is at it as well
+                mark_process_dead(process, folder)  # type: ignore[no-untyped-call]
     everyone = CollectorRegistry()
     MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
     return generate_latest(everyone)

@@ -98,7 +98,10 @@ class Postman:
             wait = LOOK_SECONDS if next_at is None else (next_at - now) / 1000
             return min(max(wait, 0.01), LOOK_SECONDS)
         await self._db.write(accounts.answer_resets, self._settings, self._vault, self._new_token, now, AT_ONCE)
-        letters = await self._db.write(mails.claim, self._vault, now, AT_ONCE)
+        letters, too_late = await self._db.write(mails.claim, self._vault, now, AT_ONCE)
+        for mail_id in too_late:
+            count_mail("failed")
+            log.warning("mail_given_up", mail=mail_id)
         await asyncio.gather(*map(self._send, letters))
         return 0
 
@@ -112,18 +115,19 @@ class Postman:
             await self._record(letter, failure)
             return
         except TimeoutError:
-            await self._record(letter, NotSent("the mail server took too long", permanent=False))
+            await self._record(letter, NotSent("the mail server took too long", permanent=False, uncertain=True))
             return
         except Exception as error:  # or it would be tried for ever, and never told of
             log.exception("mail_unforeseen", mail=letter.mail_id)
-            await self._record(letter, NotSent(f"unforeseen: {type(error).__name__}", permanent=False))
+            unforeseen = NotSent(f"unforeseen: {type(error).__name__}", permanent=False, uncertain=True)
+            await self._record(letter, unforeseen)
             return
         await while_away(lambda: self._db.write(mails.sent, self._settings, letter, self._clock()), RECORD_SECONDS)
         count_mail("sent")
         log.info("mail_sent", mail=letter.mail_id, attempt=letter.attempt)
 
     async def _record(self, letter: Letter, failure: NotSent) -> None:
-        args = (failure.reason, failure.permanent, self._clock())
+        args = (failure.reason, failure.permanent, failure.uncertain, self._clock())
         given_up = await while_away(
             lambda: self._db.write(mails.not_sent, self._settings, letter, *args), RECORD_SECONDS
         )

@@ -441,13 +441,13 @@ def test_what_may_be_on_its_way_is_told_before_what_came_of_it(house: House, fai
     house.deliver()
     before = len(house.box.taken)
     world.suspend(ada)
-    [letter] = house.run(mails.claim, world.vault, world.now, 10)
+    [letter], _ = house.run(mails.claim, world.vault, world.now, 10)
     for act in (world.reinstate, world.suspend, world.reinstate):  # in between, what is not begun is taken back
         act(ada)
         assert house.run(mails.next_at) == world.now + mails.LEASE_MS, "nobody looks for what has to wait"
-        assert house.run(mails.claim, world.vault, world.now, 10) == []
+        assert house.run(mails.claim, world.vault, world.now, 10) == ([], [])
     if fails:
-        house.run(mails.not_sent, house.settings, letter, "greylisted", False, world.now)
+        house.run(mails.not_sent, house.settings, letter, "greylisted", False, False, world.now)
         assert house.run(mails.next_at) == world.now + mails.BACK_OFF_SECONDS[0] * SECOND
         world.now += mails.BACK_OFF_SECONDS[0] * SECOND
     else:
@@ -456,6 +456,27 @@ def test_what_may_be_on_its_way_is_told_before_what_came_of_it(house: House, fai
     told = [mail.subject for mail in house.box.taken[before:]]
     assert told == [*(["Your account is suspended"] if fails else []), "Your account is open again"]
     assert [mail.attempts for mail in house.mails() if mail.kind.startswith("account-")].count(1) == (1 if fails else 2)
+
+
+@pytest.mark.parametrize("how", ["no answer", "server ended"])
+def test_what_may_have_been_sent_is_not_taken_back(house: House, how: str) -> None:
+    """He may have read that he is suspended, and is told in any case that he is not any more."""
+    world, ada = house.world, Caller(house.sign_up("ada", "ada@example.org"), "ada")
+    house.deliver()
+    before = len(house.box.taken)
+    world.suspend(ada)
+    if how == "server ended":
+        house.run(mails.claim, world.vault, world.now, 10)
+        world.now += mails.LEASE_MS
+    house.box.refusal = NotSent("?", permanent=False, uncertain=how == "no answer")
+    house.deliver()
+    world.reinstate(ada)
+    house.box.refusal = None
+    for _ in range(2):
+        house.deliver()
+        world.now += HOUR
+    told = [mail.subject for mail in house.box.taken[before:]]
+    assert told == ["Your account is suspended", "Your account is open again"]
 
 
 def test_members_are_written_to_in_the_language_of_the_request(house: House) -> None:

@@ -19,6 +19,7 @@ from oklp.services.factors import Change, SecondStep
 from oklp.services.passkeys import Site
 from oklp.settings import Settings
 from oklp.signing import hash_token
+from oklp.storage import factors as store
 from tests.authenticator import Authenticator, encoded
 from tests.services.world import HOUR, MINUTE, SECOND, World, refused
 
@@ -335,6 +336,19 @@ def test_an_operator_lets_in_whoever_has_lost_all_factors(desk: Desk) -> None:
     desk.enrol()
     desk.password("anew")
     assert desk.finish("anew", desk.code())
+
+
+def test_after_an_app_went_with_a_lost_key_a_recovery_code_is_the_last_second_step(desk: Desk) -> None:
+    """Else codes would be used up one by one, and then an account that says it has a factor would ask for none."""
+    codes = desk.enrol()
+    desk.run(store.forget_apps)
+    assert desk.password("one").methods == ("recovery-code",)
+    assert desk.finish("one", recovery=codes[0])
+    world = desk.world
+    assert not desk.run(players.operator_player, world.settings, desk.person.id).second_factor
+    assert desk.state().recovery_codes_left == 0
+    assert desk.password("two").methods == ()
+    assert len(desk.enrol()) == factors.RECOVERY_CODES
 
 
 def test_an_app_that_was_never_confirmed_is_none_to_remove(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from oklp.storage import migrations
 from oklp.storage.engine import connectable
 from tests.services.house import House, in_production
 from tests.services.world import HOUR, MINUTE, SECOND, T0
+from tests.test_observability import figure
 
 
 def test_what_is_undone_sends_nothing(house: House) -> None:
@@ -63,23 +64,25 @@ def test_a_mail_whose_time_was_over_when_the_server_came_back_is_not_sent(house:
     house.deliver()
     house.ask_reset("ada")
     house.run(accounts.answer_resets, house.settings, house.world.vault, house.world.new_id, house.world.now, 10)
+    failed = figure("oklp_mails_total", outcome="failed")
     house.world.now += 31 * MINUTE
     house.deliver()
     [late] = [mail for mail in house.mails() if mail.kind == "password-reset"]
     assert (late.state, late.attempts, late.last_error) == ("failed", 0, "it could not be sent in time")
+    assert figure("oklp_mails_total", outcome="failed") == failed + 1
     assert len(house.box.taken) == 1
 
 
 def test_an_attempt_that_nobody_recorded_is_made_again(house: House) -> None:
     world = house.world
     house.sign_up("ada", "ada@example.org")
-    [lost] = house.run(mails.claim, world.vault, world.now, 10)
-    assert house.run(mails.claim, world.vault, world.now, 10) == []
+    [lost], _ = house.run(mails.claim, world.vault, world.now, 10)
+    assert house.run(mails.claim, world.vault, world.now, 10) == ([], [])
     world.now += mails.LEASE_MS
-    [again] = house.run(mails.claim, world.vault, world.now, 10)
+    [again], _ = house.run(mails.claim, world.vault, world.now, 10)
     assert (again.mail_id, again.attempt) == (lost.mail_id, 2)
     # The first comes back after all, and is not the one that counts.
-    house.run(mails.not_sent, house.settings, lost, "late", True, world.now)
+    house.run(mails.not_sent, house.settings, lost, "late", True, False, world.now)
     assert house.mails()[0].state == "waiting"
     house.run(mails.sent, house.settings, again, world.now)
     assert house.mails()[0].state == "sent"

@@ -88,6 +88,27 @@ def test_who_asks_while_one_goes_on_shares_the_next(database: Database) -> None:
     assert audit.batches == [1, 3]
 
 
+def test_one_that_fails_fails_for_all_and_is_not_run_for_each(database: Database) -> None:
+    held, runs = Audit(), []
+
+    def fail(tx: Tx, jobs: Sequence[str]) -> list[str]:
+        runs.append(len(jobs))
+        raise ZeroDivisionError
+
+    submit(database, held, "first")
+    held.await_entry()
+    waiting = []
+    for who in ("second", "third"):
+        job = Job(fail, (who,), True)
+        job.waiter = Future()
+        database.audit_lane.submit(job)
+        waiting.append(job.waiter)
+    held.go_on()
+    for each in waiting:
+        assert isinstance(each.exception(LONG_SECONDS), ZeroDivisionError)
+    assert runs == [2]
+
+
 def test_its_connection_is_given_back(make_database: MakeDatabase) -> None:
     database = Database(make_database("postgresql", migrated=True), clock=lambda: NOW)
 
@@ -150,6 +171,13 @@ def test_a_turn_is_had_by_one_at_a_time(database: Database) -> None:
     turn.leave()
     assert not database.run_report(turn.is_taken)
     assert turn.take()
+
+
+def test_whether_it_is_ones_turn_is_not_known_without_the_database() -> None:
+    turn = Turn(connectable("postgresql://nobody@127.0.0.1:1/none"), VERIFYING_KEY)
+    for _ in range(2):  # and it is not kept by who could not take it
+        with pytest.raises(Unavailable):
+            turn.take()
 
 
 def test_servers_of_a_cluster_know_whose_turn_it_is(postgres_url: str) -> None:

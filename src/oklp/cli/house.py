@@ -197,6 +197,7 @@ def reserved(path: Path) -> Iterator[None]:
         return
     target = path.resolve()
     descriptor, made = _opened_empty(path, target)
+    own = True
     try:
         # Two that find the same empty file would each put their own in its place: the lock lets one of them do so.
         # Whoever opened it before that and locks it afterwards has a file that is not there any more.
@@ -205,14 +206,15 @@ def reserved(path: Path) -> Iterator[None]:
             own = _is_at(descriptor, target) and os.fstat(descriptor).st_size == 0
         except BlockingIOError:
             own = False
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         if not own:
             raise Conflict(f"{path} is being written by another command.")
-        try:
-            yield
-        except BaseException:
-            if made and _is_at(descriptor, target):
-                target.unlink()
-            raise
+        yield
+    except BaseException:
+        if made and own and _is_at(descriptor, target):
+            target.unlink()
+        raise
     finally:
         os.close(descriptor)
 
@@ -221,13 +223,13 @@ def _opened_empty(path: Path, target: Path) -> tuple[int, bool]:
     """A descriptor of the file, and whether it was made for it. Raises Conflict for one with something in it."""
     try:
         try:
-            return os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600), True
+            return os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
         except FileExistsError:
             if target.stat().st_size:
                 raise Conflict(
                     f"{path} is there already, with what may be known nowhere else. --force replaces it."
                 ) from None
-            return os.open(target, os.O_RDONLY), False
+            return os.open(target, os.O_RDWR), False  # NFS locks for one alone what is open for writing
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -145,16 +145,20 @@ def keys_replace(
     There are new signing keys and webhook secrets, which studios have to fetch by rotating them. Authenticator apps
     have to be set up anew. Mails that wait are lost. No server may run.
     """
+    from oklp import contract
     from oklp.opening import wall_clock
     from oklp.services import auth, games
     from oklp.services.vault import open_vault
     from oklp.signing import generate_key
     from oklp.storage.presence import announce
 
-    with opened(database_url) as (settings, db), contextlib.closing(announce(settings.database_url)) as here:
+    with refusals():
+        why = contract.OperatorReason(reason=reason).reason
+        here = announce(settings_of(database_url).database_url)
+    with contextlib.closing(here), opened(database_url) as (settings, db):
         if not yes:
             typer.confirm("Replace all keys, webhook secrets and authenticator apps?", abort=True, err=True)
-        given = (open_vault(settings), generate_key, wall_clock(), here.alone, games.COMMAND_LINE, reason)
+        given = (open_vault(settings), generate_key, wall_clock(), here.alone, games.COMMAND_LINE, why)
         for each in db.run(auth.replace_lost, *given):
             say(f"Replaced: {each}.")
 

@@ -254,14 +254,19 @@ def finish_by_code(
     attempt = step.attempt(row.username)
     auth.check_failures(tx, settings, attempt, now)
     right = False
+    people.lock_person(tx, step.kind, row.id)  # guesses that come to several nodes at once are counted in turn
     if code is not None:
-        people.lock_person(tx, step.kind, row.id)  # guesses that come to several nodes at once are counted in turn
         auth.check_count(tx, _guesses(step.kind, row.id), MOST_WRONG_CODES, WRONG_CODES_MS, now)
         totp = store.totp_of(tx, row.id)
         right = totp is not None and totp.confirmed_at is not None and _use_totp(tx, vault, totp, code, now)
     elif recovery_code is not None:
         code_hash = _code_hash(row.id, recovery_code)
         right = store.use_code(tx, row.id, code_hash)
+        if right and not factors(tx, row.id).enabled:
+            # The app went with a lost key. Codes that were used up one by one would leave an account that seems to have
+            # a second factor and asks for none: it says that it has none from now on, and an operator sets one up.
+            store.delete_all(tx, row.id)
+            people.update_person(tx, step.kind, row.id, second_factor=False)
         if right:
             _warn_of_recovery(tx, settings, vault, step, row, code_hash, now)
     if not right:

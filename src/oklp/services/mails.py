@@ -154,40 +154,56 @@ def next_at(tx: Tx) -> int | None:
     return store.next_at(tx)
 
 
-def claim(tx: Tx, vault: Vault, now: int, limit: int) -> list[Letter]:
-    """Begin an attempt for mails that are due. It is recorded before it is made."""
-    letters = []
+def claim(tx: Tx, vault: Vault, now: int, limit: int) -> tuple[list[Letter], list[str]]:
+    """Begin an attempt for mails that are due. It is recorded before it is made.
+
+    Also the ids of those that were given up instead: of what had come too late nobody has a use any more, and nobody
+    can read what was encrypted with a key that is lost.
+    """
+    letters: list[Letter] = []
+    given_up: list[str] = []
     for row in store.due(tx, "waiting", now, limit):
-        if row.give_up_at <= now:  # nobody could send it in time: its link has expired, or its news are old
-            error = row.last_error or "it could not be sent in time"
+        if row.give_up_at <= now:
+            unknown = "its last attempt has not ended, and there is no time for another"
+            error = row.last_error or (unknown if row.attempts else "it could not be sent in time")
             store.update(tx, row.id, state="failed", next_attempt_at=None, last_error=error, content=None)
+            given_up.append(row.id)
             continue
         try:
             values = values_of(vault, row)
         except Conflict as misfit:
             store.update(tx, row.id, state="failed", next_attempt_at=None, last_error=misfit.detail)
+            given_up.append(row.id)
             continue
         text = mail_texts.write(row.kind, values)
         attempt = row.attempts + 1
         out = values.get("unsubscribe", "")
         letters.append(Letter(row.id, attempt, row.give_up_at, row.recipient, text.subject, text.body, out))
-        # An error is that of the last attempt. While there is none, one may be on its way: see `withdraw`.
-        store.update(tx, row.id, attempts=attempt, next_attempt_at=now + LEASE_MS, last_error=None)
-    return letters
+        # An error is that of the last attempt. While there is none, one may be on its way: see `withdraw`. Of one whose
+        # server has ended nobody knows how it went.
+        uncertain = bool(row.uncertain) or (row.attempts > 0 and row.last_error is None)
+        going = {"attempts": attempt, "next_attempt_at": now + LEASE_MS, "last_error": None, "uncertain": uncertain}
+        store.update(tx, row.id, **going)
+    return letters, given_up
 
 
 def sent(tx: Tx, settings: Settings, letter: Letter, now: int) -> None:
     _finish(tx, settings, letter, state="sent", next_attempt_at=None, sent_at=now, last_error=None)
 
 
-def not_sent(tx: Tx, settings: Settings, letter: Letter, error: str, permanent: bool, now: int) -> bool:
+def not_sent(
+    tx: Tx, settings: Settings, letter: Letter, error: str, permanent: bool, uncertain: bool, now: int
+) -> bool:
     """Try again later, unless it is hopeless or would be too late. Returns whether it was given up."""
     wait_ms = BACK_OFF_SECONDS[min(letter.attempt, len(BACK_OFF_SECONDS)) - 1] * 1000
     given_up = permanent or now + wait_ms > letter.give_up_at
     if given_up:
         _finish(tx, settings, letter, state="failed", next_attempt_at=None, last_error=error)
     else:
-        store.finish(tx, letter.mail_id, letter.attempt, next_attempt_at=now + wait_ms, last_error=error)
+        later: dict[str, Any] = {"next_attempt_at": now + wait_ms, "last_error": error}
+        if uncertain:
+            later["uncertain"] = True
+        store.finish(tx, letter.mail_id, letter.attempt, **later)
     return given_up
 
 

@@ -146,7 +146,7 @@ class Lane:
     """See the module. `submit` and `close` may be called from any thread; everything else runs in the lane's own.
 
     A lane `for_hours` is for reads as long as that, which are seldom: its connection, and the memory that it takes, are
-    given back after each batch, and `close` does not wait for one but breaks it off.
+    given back after each batch, and `close` does not wait for one but breaks it off. A batch that fails fails for all.
     """
 
     def __init__(
@@ -299,7 +299,7 @@ class Lane:
                 return
             lost = self._connection is None
             log.info("lane %s: a batch of %d failed: %r", self.name, len(batch), last_error)
-            if len(batch) > 1 and self._claimed and not lost:
+            if len(batch) > 1 and self._claimed and not lost and not self._for_hours:
                 self._observer.retried(self.name)
                 for job in batch:
                     self._run_batch([job])

@@ -61,12 +61,12 @@ def delete(tx: Tx, mail_id: str) -> None:
 
 
 def withdraw(tx: Tx, kind: str, about: str) -> bool:
-    """Delete a mail of this kind about a player that waits; False when there is none, or when it may be on its way.
+    """Delete a mail of this kind about a player that waits; False when there is none, or when it may have been sent.
 
     What another node has locked is on its way: its attempt is being begun, or its outcome recorded.
     """
     not_on_its_way = sa.or_(m.c.attempts == 0, m.c.last_error.is_not(None))
-    wanted = (m.c.about == about, m.c.kind == kind, m.c.state == "waiting", not_on_its_way)
+    wanted = (m.c.about == about, m.c.kind == kind, m.c.state == "waiting", not_on_its_way, m.c.uncertain.is_(False))
     waiting = tx.rows(sa.select(m.c.id).where(*wanted).with_for_update(skip_locked=True))
     for row in waiting:
         delete(tx, row.id)

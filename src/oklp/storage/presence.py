@@ -24,7 +24,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from oklp.errors import Conflict
+from oklp.errors import Conflict, Unavailable
 from oklp.storage.connecting import connectable, path_of
 from oklp.storage.tx import Tx
 
@@ -131,12 +131,14 @@ class Turn:
         self._connection: sa.Connection | None = None
 
     def take(self) -> bool:
-        """False when it is somebody's, be it ours. Raises DBAPIError."""
+        """False when it is somebody's, be it ours. Raises Unavailable."""
         if not self._mine.acquire(blocking=False):
             return False
         taken = False
         try:
             taken = not self._postgres or self._lock()
+        except sa.exc.DBAPIError as error:
+            raise Unavailable("The database is not available.", retry_after_seconds=2) from error
         finally:
             if not taken:
                 self._mine.release()

@@ -159,6 +159,8 @@ mails = sa.Table(
     sa.Column("last_error", Text),
     sa.Column("recipient_key", Text, nullable=False, server_default=""),  # by which it is looked for: see players
     sa.Column("about", Text),  # a player, of mails about him that go in turn and may be withdrawn
+    # True: an attempt ended without an answer, so that it may have been taken.
+    sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.text("false")),
     one_of("state", "asked", "waiting", "sent", "failed"),
     sa.CheckConstraint("(state IN ('asked', 'waiting')) = (next_attempt_at IS NOT NULL)", name="due_while_waiting"),
     sa.Index("ix_mails_order", "created_at", "id"),

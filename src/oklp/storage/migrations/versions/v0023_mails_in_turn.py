@@ -1,4 +1,4 @@
-"""A mail knows whom it is about, where a later one may take it back: until now none does."""
+"""A mail knows whom it is about, where a later one may take it back (until now none does), and if it may have gone."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("mails", sa.Column("about", sa.Text(), nullable=True))
+    op.add_column("mails", sa.Column("uncertain", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index(
         "ix_mails_about",
         "mails",
@@ -23,4 +24,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_mails_about", table_name="mails")
+    op.drop_column("mails", "uncertain")
     op.drop_column("mails", "about")

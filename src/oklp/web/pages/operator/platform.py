@@ -78,15 +78,13 @@ async def health(visit: Visit) -> Response:
     here = visit.here
     state = await asyncio.get_running_loop().run_in_executor(None, inspect_database, here.settings.database_url)
     backlog = await here.db.read(operators.backlog, here.clock())
-    lanes = (("write", here.db.write_lane), ("read", here.db.read_lane), ("browse", here.db.browse_lane),
-             ("report", here.db.report_lane))  # fmt: skip
     return await show(
         visit,
         "operator/health.html",
         postgres=here.db.postgres,
         current=state.current,
         backlog=backlog,
-        lanes=[(name, len(lane)) for name, lane in lanes],
+        lanes=[(lane.name, len(lane)) for lane in here.db.lanes],
         versions=[("OKLP", version("oklp")), ("Python", python_version())],
     )
 
