@@ -65,11 +65,11 @@ def serve(
         if "OKLP_PUBLIC_URL" not in os.environ:
             settings = settings_of(database_url, sandbox, public_url=listens_at)
         observability.configure_logging(level=settings.log_level)
-        if not settings.sandbox and settings.public_url == listens_at:
-            observability.get_logger(__name__).warning("public_url_is_the_address_listened_on", url=listens_at)
         # From here on another server must not run on an SQLite file; before it, nothing has been changed.
         presence = announce(settings.database_url)
         make_ready(settings, presence)
+        if "OKLP_PUBLIC_URL" not in os.environ and not settings.sandbox:
+            observability.get_logger(__name__).warning("public_url_is_the_address_listened_on", url=listens_at)
     os.environ.update(
         OKLP_DATABASE_URL=settings.database_url,
         OKLP_SANDBOX="1" if settings.sandbox else "0",
