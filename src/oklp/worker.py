@@ -237,12 +237,12 @@ class Worker:
 
     async def _sweep(self) -> None:
         """In pieces: what cannot wait for long goes between them."""
-        while await self._db.write(housekeeping.sweep, self._settings, self._clock()):
+        while await self._db.write_in_background(housekeeping.sweep, self._settings, self._clock()):
             pass
 
     async def _roll_up(self) -> None:
         for account in await self._db.read(housekeeping.accounts):
-            await self._db.write(housekeeping.roll_up, account)
+            await self._db.write_in_background(housekeeping.roll_up, account)
 
     async def _keep_records(self) -> None:
         """Count results behind the work that pays them out."""
@@ -255,7 +255,8 @@ class Worker:
                 counting_lag_seconds.set(behind.lag_ms / 1000)
                 late = behind.lag_ms > records.LATE_MS
                 if behind.due:
-                    more = await self._db.write(records.keep, Posting(self._settings, self._vault, self._clock()))
+                    posting = Posting(self._settings, self._vault, self._clock())
+                    more = await self._db.write_in_background(records.keep, posting)
             except OklpError as refusal:
                 log.warning("records_not_kept", detail=refusal.detail)
             except Exception:
@@ -278,9 +279,9 @@ class Worker:
         asked = self._book.take_asked()
         try:
             if noted or left_out:
-                await self._db.write(calls.keep, noted, left_out, self._clock())
+                await self._db.write_in_background(calls.keep, noted, left_out, self._clock())
             if asked:
-                await self._db.write(calls.keep_asked, asked)
+                await self._db.write_in_background(calls.keep_asked, asked)
         except OklpError as refusal:
             log.warning("calls_not_kept", detail=refusal.detail)
         except Exception:

@@ -338,6 +338,40 @@ def test_many_threads_and_a_loop_share_a_lane(database: Database) -> None:
     assert stored(database) == [f"l{n:02}" for n in range(40)] + [f"t{n:02}" for n in range(40)]
 
 
+# --- in the background -----------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_in_the_background_is_stored_and_announced(database: Database) -> None:
+    heard: list[Any] = []
+    database.listen(lambda topics, handoffs: heard.extend(handoffs))
+    number = asyncio.run(database.write_in_background(add, "a"))
+    assert heard == stored(database) == ["a"]
+    assert database.run(add, "b") > number
+
+
+def test_on_postgresql_the_background_holds_up_nobody_and_is_finished_before_the_end(postgres: Database) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def linger(tx: Tx) -> None:
+        add(tx, "slow")
+        entered.set()
+        assert go_on.wait(LONG_SECONDS)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(asyncio.run, postgres.write_in_background(linger))
+        assert entered.wait(LONG_SECONDS)
+        assert postgres.run(add, "a")
+        assert stored(postgres) == ["a"]
+        closing = pool.submit(postgres.close)
+        while not postgres.background_lane._closing:
+            threading.Event().wait(0.001)
+        assert not closing.done()
+        go_on.set()
+        slow.result(LONG_SECONDS)
+        closing.result(LONG_SECONDS)
+    assert stored(postgres) == ["a", "slow"]
+
+
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 

@@ -276,8 +276,8 @@ def _keep_numbers_rising(connection: sa.Connection) -> None:
 
 
 class Database:
-    """A database opened for service: a write lane, and for reads a lane for what is hot, one for reports, one for what
-    reads the whole ledger, and one for all others.
+    """A database opened for service: a lane for writes, and on PostgreSQL another for those that nobody waits for; and
+    for reads a lane for what is hot, one for reports, one for what reads the whole ledger, and one for all others.
 
     `write`, `read` and their set-based forms are awaited on an event loop; `run` is for threads without one.
     """
@@ -317,7 +317,12 @@ class Database:
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
         whole = _ReadSessions(self.engine, statement_timeout_ms=0, whole=True)
         self.audit_lane = lane("audit", whole, for_hours=True)
-        self.lanes = (self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane)
+        self.lanes = [self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane]
+        # SQLite has one writer, and so one lane that writes.
+        self.background_lane = self.write_lane
+        if self.postgres:
+            self.background_lane = lane("background", _WriteSessions(self.engine, clock, self.wake, self.node))
+            self.lanes.insert(1, self.background_lane)
         self.verifying = Turn(self.engine, VERIFYING_KEY)
         self._checkpointer = None if self.postgres else Checkpointer(path_of(url))
         if self._checkpointer is not None:
@@ -394,6 +399,10 @@ class Database:
     async def write_set(self, fn: Callable[[Tx, Sequence[J]], Sequence[T | OklpError]], job: J) -> T:
         """Run a set-based use case for one job, together with whatever else is queued for it."""
         return cast(T, await self._submit_set(self.write_lane, fn, job))
+
+    async def write_in_background(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write` for what nobody waits for: on PostgreSQL it holds up no other write."""
+        return await self._submit(self.background_lane, fn, args, kwargs)
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._submit(self.browse_lane, fn, args, kwargs)
