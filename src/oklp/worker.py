@@ -38,10 +38,13 @@ log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
 SWEEP_LIMIT = 200
+LAPSE_LIMIT = 20  # called off one by one, with all that a call-off takes
 HOUSEKEEPING_SECONDS = 60.0
 CALLS_SECONDS = 1.0
-# Between one page of the event log and the next: what is counted later leaves the lane to what cannot wait.
+# Between one page of the event log and the next: what is counted later leaves the processor, and on SQLite the lane, to
+# what cannot wait.
 RECORDS_PAUSE_SECONDS = 0.05
+RECORDS_HELD_SECONDS = 0.1  # until a transaction that holds up the log may have ended
 # So many times as long as counting took, its wait for the lane included, and so many seconds at the most: what games
 # ask goes first, the more so while the counts are not late.
 RECORDS_REST = (10, 1.0)
@@ -214,7 +217,7 @@ class Worker:
                 self._send_soon(sending)
         done = 0
         if agenda.lapsed:
-            done += await self._db.write(starting.lapse, settings, now, None, SWEEP_LIMIT)
+            done += await self._db.write(starting.lapse, settings, now, None, LAPSE_LIMIT)
         if agenda.unstarted:
             done += await self._db.write(matches.expire, settings, now, SWEEP_LIMIT)
         if agenda.unreported:
@@ -249,11 +252,11 @@ class Worker:
         now = asyncio.get_running_loop().time
         while True:
             self._told.clear()
-            more, began, late = False, now(), False
+            more, began, late, held = False, now(), False, False
             try:
                 behind = await self._db.read(records.behind, self._clock())
                 counting_lag_seconds.set(behind.lag_ms / 1000)
-                late = behind.lag_ms > records.LATE_MS
+                late, held = behind.lag_ms > records.LATE_MS, behind.held
                 if behind.due:
                     posting = Posting(self._settings, self._vault, self._clock())
                     more = await self._db.write_in_background(records.keep, posting)
@@ -265,7 +268,7 @@ class Worker:
             await asyncio.sleep(min(max(RECORDS_PAUSE_SECONDS, times * (now() - began)), longest))
             if not more:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(RECORDS_HELD_SECONDS if held else LOOK_SECONDS):
                         await self._told.wait()
 
     async def _keep_calls(self) -> None:

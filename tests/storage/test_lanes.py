@@ -344,6 +344,7 @@ def test_many_threads_and_a_loop_share_a_lane(database: Database) -> None:
 def test_what_was_written_in_the_background_is_stored_and_announced(database: Database) -> None:
     heard: list[Any] = []
     database.listen(lambda topics, handoffs: heard.extend(handoffs))
+    assert (database.background_lane is database.write_lane) == (not database.postgres)
     number = asyncio.run(database.write_in_background(add, "a"))
     assert heard == stored(database) == ["a"]
     assert database.run(add, "b") > number
@@ -359,17 +360,18 @@ def test_on_postgresql_the_background_holds_up_nobody_and_is_finished_before_the
 
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(asyncio.run, postgres.write_in_background(linger))
-        assert entered.wait(LONG_SECONDS)
-        assert postgres.run(add, "a")
-        assert stored(postgres) == ["a"]
-        closing = pool.submit(postgres.close)
-        while not postgres.background_lane._closing:
-            threading.Event().wait(0.001)
-        assert not closing.done()
-        go_on.set()
-        slow.result(LONG_SECONDS)
+        try:
+            assert entered.wait(LONG_SECONDS)
+            assert postgres.run(add, "a")
+            assert stored(postgres) == ["a"]
+            closing = pool.submit(postgres.close)
+            while not postgres.background_lane._closing:
+                assert not closing.done()
+        finally:
+            go_on.set()
         closing.result(LONG_SECONDS)
-    assert stored(postgres) == ["a", "slow"]
+        assert stored(postgres) == ["a", "slow"]
+        slow.result(LONG_SECONDS)
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------

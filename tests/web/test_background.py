@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import sqlalchemy as sa
+from typing import TypeVar
 
 from oklp.storage.engine import connectable
 from tests.harness import GameClient, PlayerClient, paid_match, serving
 from tests.webhooks.receivers import Receivers
 
 SECONDS = 60
-STUCK = "SELECT count(*) FROM pg_locks WHERE relation = 'player_results'::regclass AND NOT granted"
+T = TypeVar("T")
+STUCK = (
+    "SELECT pid, waitstart FROM pg_locks WHERE relation = 'player_results'::regclass AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+COUNTED = "SELECT count(*) FROM player_results WHERE verdict = 'won'"
 
 
 def test_results_are_paid_out_while_the_counting_of_earlier_ones_is_stuck(
@@ -31,18 +36,41 @@ def test_results_are_paid_out_while_the_counting_of_earlier_ones_is_stuck(
             other.exec_driver_sql("BEGIN")
             other.exec_driver_sql("LOCK TABLE player_results IN SHARE MODE")  # counting writes there, paying does not
             assert client.finish(reports[0]).json()["accepted"]
-            await_count(other, STUCK, 1)
+            [stuck] = in_time(lambda: other.exec_driver_sql(STUCK).all(), lambda found: len(found) == 1)
             assert client.finish(reports[1]).json()["accepted"]
             assert one.available() == 10_000 - 2 * 500 + 2 * 900
-            assert other.exec_driver_sql(STUCK).scalar_one() == 1
+            assert other.exec_driver_sql(STUCK).all() == [stuck], "it has waited all the time"
             other.exec_driver_sql("ROLLBACK")
-            await_count(other, "SELECT count(*) FROM player_results WHERE verdict = 'won'", 2)
+            in_time(lambda: other.exec_driver_sql(COUNTED).scalar_one(), lambda found: found == 2)
         engine.dispose()
         assert server.books()["clean"]
 
 
-def await_count(connection: sa.Connection, sql: str, count: int) -> None:
+def test_a_call_that_an_older_transaction_holds_up_is_shown_soon_after_its_end(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Nobody rings once more at its end: the stream's own heartbeat would be the next occasion."""
+    with serving(postgres_url, tmp_path) as server:
+        game = server.register(discovery="pull")
+        engine = connectable(postgres_url)
+        with (
+            engine.connect() as other,
+            server.studio.stream("GET", f"/games/{game.client_id}/calls/events", timeout=SECONDS) as stream,
+        ):
+            lines = stream.iter_lines()
+            assert "event: ready" in lines
+            other.exec_driver_sql("BEGIN")
+            other.exec_driver_sql("SELECT pg_current_xact_id()")
+            GameClient(server.url, game)
+            in_time(lambda: other.exec_driver_sql("SELECT count(*) FROM calls").scalar_one(), lambda found: found == 1)
+            other.exec_driver_sql("ROLLBACK")
+            assert next(line for line in lines if line.startswith((":", "event"))) == "event: call"
+        engine.dispose()
+
+
+def in_time(look: Callable[[], T], right: Callable[[T], bool]) -> T:
     until = time.monotonic() + SECONDS
-    while (found := connection.exec_driver_sql(sql).scalar_one()) != count:
+    while not right(found := look()):
         assert time.monotonic() < until, found
         time.sleep(0.01)
+    return found

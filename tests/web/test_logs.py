@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.harness import GameClient, PlayerClient, Server, paid_match, run_cli
+from tests.harness import PASSWORD, GameClient, PlayerClient, Server, paid_match, run_cli
 from tests.web.listening import Listening, Proxy, await_true
 from tests.web.test_deliveries_tools import printed, shell
 from tests.webhooks.receivers import Receivers
@@ -70,6 +70,22 @@ def test_calls_and_deliveries_are_seen_as_they_happen(served: Server, receivers:
     everything = json.dumps(found)
     assert game.auth["client_secret"] not in everything
     assert "Bearer" not in everything
+
+
+def test_a_stream_says_nothing_more_once_its_session_is_over(served: Server) -> None:
+    """However much there is to say: a busy stream was once never asked whose it is."""
+    game = served.register(discovery="pull")
+    credentials = {"username": served.studio.get("/me").json()["username"], "password": PASSWORD}
+    with httpx.Client(base_url=f"{served.url}/api/studio/v1", timeout=20) as other:
+        session = other.post("/sessions", json=credentials).json()
+        other.headers["Authorization"] = f"Bearer {session['token']}"
+        with other.stream("GET", f"/games/{game.client_id}/calls/events") as stream:
+            lines = stream.iter_lines()
+            client = GameClient(served.url, game)
+            assert "event: call" in lines
+            assert httpx.delete(f"{other.base_url}sessions/current", headers=other.headers).status_code == 204
+            assert client.http.get("/api/game/v1/matches").status_code == 200
+            assert "event: call" not in lines, "and it ends"
 
 
 def test_of_a_flood_the_number_is_kept(served: Server) -> None:

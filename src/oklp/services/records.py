@@ -25,7 +25,7 @@ from oklp.storage import records as store
 from oklp.storage.engine import Tx, horizon
 from oklp.storage.tx import Row
 
-PAGE = 50  # a quarter of a millisecond each, for which results that games report wait in the same lane
+PAGE = 50  # half a millisecond each, for which on SQLite results that games report wait in the same lane
 # Who is this far behind reads more at once: what is late does not become later without end.
 LATE_MS = 10_000
 LATE_PAGE = 250
@@ -36,11 +36,12 @@ RECENT = 40
 class Behind(NamedTuple):
     """`due`: there is something to read in the log. `lag_ms`: for how long the oldest that was not read is there.
 
-    What cannot be read yet, since a transaction that may write before it goes on, is late all the same.
+    What is `held` cannot be read yet, since a transaction that may write before it goes on: it is late all the same.
     """
 
     due: bool
     lag_ms: int
+    held: bool
 
 
 def behind(tx: Tx, now: int) -> Behind:
@@ -48,8 +49,9 @@ def behind(tx: Tx, now: int) -> Behind:
     place = store.place(tx)
     first = events.first_news(tx, place or store.START)
     if first is None:
-        return Behind(place is None, 0)
-    return Behind(place is None or first.tx_number < horizon(tx), max(now - first.at, 0))
+        return Behind(place is None, 0, held=False)
+    due = place is None or first.tx_number < horizon(tx)
+    return Behind(due, max(now - first.at, 0), held=not due)
 
 
 def keep(tx: Tx, posting: Posting) -> bool:

@@ -130,7 +130,7 @@ def _check_mode(marked: bool, sandbox: bool) -> None:
 
 
 class _WriteSessions:
-    """How the write lane begins and ends a transaction."""
+    """How a lane that writes begins and ends a transaction."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], int], wake: Listener, node: str):
         self._engine = engine
@@ -311,18 +311,17 @@ class Database:
             )
 
         self._write_sessions = _WriteSessions(self.engine, clock, self.wake, self.node)
-        self.write_lane = lane("write", self._write_sessions)
+        self.write_lane = self.background_lane = lane("write", self._write_sessions)
+        self.writing_lanes: tuple[Lane, ...] = (self.write_lane,)
+        if self.postgres:  # SQLite has one writer, and so one lane that writes
+            self.background_lane = lane("background", _WriteSessions(self.engine, clock, self.wake, self.node))
+            self.writing_lanes = (self.write_lane, self.background_lane)
         self.read_lane = lane("read", _ReadSessions(self.engine))
         self.browse_lane = lane("browse", _ReadSessions(self.engine))
         self.report_lane = lane("report", _ReadSessions(self.engine, statement_timeout_ms=0))
         whole = _ReadSessions(self.engine, statement_timeout_ms=0, whole=True)
         self.audit_lane = lane("audit", whole, for_hours=True)
-        self.lanes = [self.write_lane, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane]
-        # SQLite has one writer, and so one lane that writes.
-        self.background_lane = self.write_lane
-        if self.postgres:
-            self.background_lane = lane("background", _WriteSessions(self.engine, clock, self.wake, self.node))
-            self.lanes.insert(1, self.background_lane)
+        self.lanes = (*self.writing_lanes, self.read_lane, self.browse_lane, self.report_lane, self.audit_lane)
         self.verifying = Turn(self.engine, VERIFYING_KEY)
         self._checkpointer = None if self.postgres else Checkpointer(path_of(url))
         if self._checkpointer is not None:
@@ -401,7 +400,7 @@ class Database:
         return cast(T, await self._submit_set(self.write_lane, fn, job))
 
     async def write_in_background(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`write` for what nobody waits for: on PostgreSQL it holds up no other write."""
+        """`write` for what nobody waits for: on PostgreSQL no other write queues up behind it."""
         return await self._submit(self.background_lane, fn, args, kwargs)
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

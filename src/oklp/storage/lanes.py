@@ -10,10 +10,10 @@ Two kinds of use case share a lane, never a batch:
 * one by one: `fn(tx, *args)`, each in a savepoint, so that one that raises is undone alone.
 
 Each job takes its locks in order (matches, then balances, each by id), and so does a set-based batch. Several jobs one
-by one do not: the second may want a match whose id is below that of the first's. On PostgreSQL, where other nodes hold
-locks too, such a batch therefore never waits for one. The job that would have to is undone and set aside, and runs in a
-transaction of its own once the batch is committed. Whoever waits has taken what he holds in order, or holds nothing
-that he did not, and nobody deadlocks.
+by one do not: the second may want a match whose id is below that of the first's. On PostgreSQL, where other nodes and
+lanes hold locks too, such a batch therefore never waits for one. The job that would have to is undone and set aside,
+and runs in a transaction of its own once the batch is committed. Whoever waits has taken what he holds in order, or
+holds nothing that he did not, and nobody deadlocks.
 
 When a statement or the commit fails for a reason that no job gave, the batch is undone and its jobs run again alone:
 nobody pays for a neighbour's error. Each transaction carries an operation id. When the connection dies during COMMIT,

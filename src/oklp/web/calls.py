@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from oklp.web.studio_api import AsViewer, GamePath
 router = APIRouter(prefix="/api/studio/v1", tags=["studio"])
 
 HEARTBEAT_SECONDS = 10.0
+# After a ring a line may still be above the horizon, held up by an older transaction: look again shortly.
+LOOK_AGAIN_SECONDS = 0.5
 STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -61,7 +64,9 @@ async def tail(
 async def _lines(here: Context, request: Request, game_id: str, position: Position) -> AsyncIterator[str]:
     # An id of its own, so that a client that is cut off before the first line resumes from here too.
     yield f"retry: 1000\nid: {position}\nevent: ready\ndata: {{}}\n\n"
+    now = asyncio.get_running_loop().time
     with here.calls.ear() as ear:
+        silent_until, rang = now() + HEARTBEAT_SECONDS, False
         while not ear.closing:
             ear.forget()
             try:
@@ -69,10 +74,17 @@ async def _lines(here: Context, request: Request, game_id: str, position: Positi
             except Unavailable:  # the database is away; the stream is held
                 await ear.wait(1)
                 continue
-            if found:
-                position = found[-1][0]
-                yield "".join(f"id: {at}\nevent: call\ndata: {call.model_dump_json()}\n\n" for at, call in found)
-            elif not await ear.wait(HEARTBEAT_SECONDS):
+            silent_for = silent_until - now()
+            if not found and silent_for > 0:
+                # It rings for the calls of all games.
+                rang = await ear.wait(min(silent_for, LOOK_AGAIN_SECONDS) if rang else silent_for)
+                continue
+            # Before each batch, or a stream that always has something to say would outlive its session.
+            if not await still_valid(here, request):
+                return
+            silent_until = now() + HEARTBEAT_SECONDS
+            if not found:
                 yield ": still here\n\n"
-                if not await still_valid(here, request):
-                    return
+                continue
+            position = found[-1][0]
+            yield "".join(f"id: {at}\nevent: call\ndata: {call.model_dump_json()}\n\n" for at, call in found)

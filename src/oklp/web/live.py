@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # After a wake an event may still be above the horizon, held up by an older transaction: look again shortly.
-LOOK_AGAIN_SECONDS = (0.02, 0.1, 0.4)
+LOOK_AGAIN_SECONDS = (0.02, 0.1, 0.4, 0.8)
 IDLE_SECONDS = 2.0
 HEARTBEAT_SECONDS = 15.0
 

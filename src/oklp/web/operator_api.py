@@ -337,7 +337,7 @@ async def health(here: Here, operator: AsOperator) -> contract.Health:
         database="postgresql" if here.db.postgres else "sqlite",
         schema_current=state.current,
         sandbox=here.settings.sandbox,
-        write_queue=len(here.db.write_lane),
+        write_queue=sum(map(len, here.db.writing_lanes)),
         read_queue=len(here.db.read_lane) + len(here.db.browse_lane),
         **backlog._asdict(),
     )
