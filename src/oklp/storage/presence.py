@@ -160,7 +160,10 @@ class Turn:
         """Let it be anybody's. It may have been left already."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()  # and not pooled: the lock goes with it
+            # Closed and not pooled: the lock goes with it in any case, but only when the server notices.
+            with contextlib.suppress(sa.exc.DBAPIError):
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({self._key})")
+            connection.close()
         with contextlib.suppress(RuntimeError):
             self._mine.release()
 

@@ -34,7 +34,7 @@ async def begin(here: Context, who: Operator) -> None:
     try:
         await here.db.write(console.begin_books, who, run_id, here.clock())
     except BaseException:
-        here.db.verifying.leave()
+        await asyncio.to_thread(here.db.verifying.leave)
         raise
     task = asyncio.get_running_loop().create_task(_verify(here, who, run_id))
     _running.add(task)  # the loop alone would not keep it
