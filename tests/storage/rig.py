@@ -13,6 +13,10 @@ from oklp.storage.lanes import Job
 
 NOW = 1_700_000_000_000
 LONG_SECONDS = 30
+# PostgreSQL: how many locks are waited for in this database.
+WAITING = (
+    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+)
 
 
 class Watcher:

@@ -26,7 +26,7 @@ from oklp.settings import Settings
 from oklp.storage import engine, events, ledger, migrations, schema
 from oklp.storage.engine import Database, Tx, connectable, horizon, inspect_database, migrate
 from oklp.storage.tx import Row
-from tests.storage.rig import LONG_SECONDS, NOW, add, outcome, stored, submit
+from tests.storage.rig import LONG_SECONDS, NOW, WAITING, add, outcome, stored, submit
 
 T = TypeVar("T")
 
@@ -170,8 +170,7 @@ def test_numbers_go_on_rising_after_a_restore_into_a_young_cluster(nodes: tuple[
         hand.exec_driver_sql("SELECT id FROM platform FOR UPDATE")
         restored = [Database(url, clock=lambda: NOW) for _ in range(4)]
         first = [submit(node, tell, "new") for node in restored]
-        waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = "
-        while hand.exec_driver_sql(waiting + "current_database()").scalar_one() < len(restored):
+        while hand.exec_driver_sql(WAITING).scalar_one() < len(restored):
             assert not any(future.done() for future in first)
         hand.exec_driver_sql("COMMIT")
     for node, future in zip(restored, first, strict=True):

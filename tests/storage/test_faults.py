@@ -28,7 +28,7 @@ from oklp.storage.lanes import Job, Lane
 from scripts.postgres import Cluster, find_programs
 from scripts.postgres import database_url as cluster_url
 from tests.examples import examples
-from tests.storage.rig import LONG_SECONDS, NOW, Gate, Watcher, add, names, outcome, stored, submit
+from tests.storage.rig import LONG_SECONDS, NOW, WAITING, Gate, Watcher, add, names, outcome, stored, submit
 from tests.storage.wire import Fault, Wire
 
 
@@ -208,8 +208,7 @@ def test_a_commit_that_is_still_on_its_way_is_waited_for(postgres: Database, wir
         wire.lose("request delayed")
         future = submit(database, counted, "a", runs)
         assert wire.happened.wait(LONG_SECONDS)
-        waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = "
-        while not postgres.run_report(lambda tx: tx.driver(waiting + "current_database()").scalar_one()):
+        while not postgres.run_report(lambda tx: tx.driver(WAITING).scalar_one()):
             assert not future.done()
         (wire.deliver if arrives else wire.drop)()
         number = future.result(LONG_SECONDS)

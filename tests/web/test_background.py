@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from oklp.storage.engine import connectable
 from tests.harness import GameClient, PlayerClient, paid_match, serving
+from tests.web.listening import await_true
 from tests.webhooks.receivers import Receivers
 
 SECONDS = 60
-T = TypeVar("T")
 STUCK = (
     "SELECT pid, waitstart FROM pg_locks WHERE relation = 'player_results'::regclass AND NOT granted"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -36,12 +33,13 @@ def test_results_are_paid_out_while_the_counting_of_earlier_ones_is_stuck(
             other.exec_driver_sql("BEGIN")
             other.exec_driver_sql("LOCK TABLE player_results IN SHARE MODE")  # counting writes there, paying does not
             assert client.finish(reports[0]).json()["accepted"]
-            [stuck] = in_time(lambda: other.exec_driver_sql(STUCK).all(), lambda found: len(found) == 1)
+            await_true(lambda: bool(other.exec_driver_sql(STUCK).all()))
+            stuck = other.exec_driver_sql(STUCK).all()
             assert client.finish(reports[1]).json()["accepted"]
             assert one.available() == 10_000 - 2 * 500 + 2 * 900
-            assert other.exec_driver_sql(STUCK).all() == [stuck], "it has waited all the time"
+            assert other.exec_driver_sql(STUCK).all() == stuck, "it has waited all the time"
             other.exec_driver_sql("ROLLBACK")
-            in_time(lambda: other.exec_driver_sql(COUNTED).scalar_one(), lambda found: found == 2)
+            await_true(lambda: other.exec_driver_sql(COUNTED).scalar_one() == 2)
         engine.dispose()
         assert server.books()["clean"]
 
@@ -62,15 +60,7 @@ def test_a_call_that_an_older_transaction_holds_up_is_shown_soon_after_its_end(
             other.exec_driver_sql("BEGIN")
             other.exec_driver_sql("SELECT pg_current_xact_id()")
             GameClient(server.url, game)
-            in_time(lambda: other.exec_driver_sql("SELECT count(*) FROM calls").scalar_one(), lambda found: found == 1)
+            await_true(lambda: other.exec_driver_sql("SELECT count(*) FROM calls").scalar_one() == 1)
             other.exec_driver_sql("ROLLBACK")
             assert next(line for line in lines if line.startswith((":", "event"))) == "event: call"
         engine.dispose()
-
-
-def in_time(look: Callable[[], T], right: Callable[[T], bool]) -> T:
-    until = time.monotonic() + SECONDS
-    while not right(found := look()):
-        assert time.monotonic() < until, found
-        time.sleep(0.01)
-    return found
